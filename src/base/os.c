@@ -1,0 +1,147 @@
+/* os.c - the system's own table for os.h. */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static void *real_alloc(size_t bytes, size_t align)
+{
+    void *p = NULL;
+    if (align < sizeof(void *))
+        align = sizeof(void *);
+    if (posix_memalign(&p, align, bytes ? bytes : 1))
+        return NULL;
+    return p;
+}
+
+static void *real_map(void *at, size_t bytes, int prot, int flags, int fd)
+{
+    return mmap(at, bytes, prot, flags, fd, 0);
+}
+
+static int real_memfd(const char *name)
+{
+    return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+/* Nobody who has the descriptor can change the size under a mapping any more. */
+static int real_seal(int fd)
+{
+    return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+static int real_socket(int domain, int type, int protocol)
+{
+    return socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+}
+
+static int real_accept(int fd)
+{
+    return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+static ssize_t real_send(int fd, const void *data, size_t bytes)
+{
+    return send(fd, data, bytes, MSG_NOSIGNAL);
+}
+
+static ssize_t real_recv(int fd, void *data, size_t bytes)
+{
+    return recv(fd, data, bytes, 0);
+}
+
+static ssize_t real_sendmsg(int fd, const struct msghdr *message)
+{
+    return sendmsg(fd, message, MSG_NOSIGNAL);
+}
+
+static ssize_t real_recvmsg(int fd, struct msghdr *message)
+{
+    return recvmsg(fd, message, MSG_CMSG_CLOEXEC);
+}
+
+static int real_pipe(int fds[2])
+{
+    return pipe2(fds, O_CLOEXEC | O_NONBLOCK);
+}
+
+static int real_random(void *out, size_t bytes)
+{
+    uint8_t *to = out;
+    while (bytes) {
+        ssize_t n = getrandom(to, bytes, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return -1;
+        to += n;
+        bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+static int real_thread(pthread_t *thread, void *(*run)(void *), void *context)
+{
+    return pthread_create(thread, NULL, run, context);
+}
+
+static void real_close(int fd)
+{
+    close(fd);
+}
+
+static uint64_t real_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void real_sleep_ns(uint64_t ns)
+{
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    nanosleep(&t, NULL);
+}
+
+const struct sy_os sy_os_real = {
+    .alloc = real_alloc,
+    .map = real_map,
+    .unmap = munmap,
+    .protect = mprotect,
+    .memfd = real_memfd,
+    .resize = ftruncate,
+    .seal = real_seal,
+    .socket = real_socket,
+    .bind = bind,
+    .listen = listen,
+    .accept = real_accept,
+    .connect = connect,
+    .send = real_send,
+    .recv = real_recv,
+    .sendmsg = real_sendmsg,
+    .recvmsg = real_recvmsg,
+    .poll = poll,
+    .pipe = real_pipe,
+    .random = real_random,
+    .thread = real_thread,
+    .free = free,
+    .close = real_close,
+    .now_ns = real_now_ns,
+    .sleep_ns = real_sleep_ns,
+};
+
+const struct sy_os *sy_os = &sy_os_real;
+
+void *sy_zalloc(size_t bytes)
+{
+    void *p = sy_os->alloc(bytes, sizeof(void *));
+    if (p)
+        memset(p, 0, bytes);
+    return p;
+}

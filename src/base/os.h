@@ -1,0 +1,55 @@
+/* os.h - the seam to the operating system: every call that can fail, block or differ between runs.
+ *
+ * Library code calls sy_os->x(), never x() itself (scripts/tidy.py checks). Tests put their own table
+ * here to make the n-th call fail; nobody changes it while a group exists. */
+#ifndef SY_BASE_OS_H
+#define SY_BASE_OS_H
+
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <time.h>
+
+/* SY_OS(result, name, parameters): fails as the system call of that name does. */
+#define SY_OS_CALLS                                                                                \
+    SY_OS(void *, alloc, (size_t bytes, size_t align))                                             \
+    SY_OS(void *, map, (void *at, size_t bytes, int prot, int flags, int fd))                      \
+    SY_OS(int, unmap, (void *at, size_t bytes))                                                    \
+    SY_OS(int, protect, (void *at, size_t bytes, int prot))                                        \
+    SY_OS(int, memfd, (const char *name))                                                          \
+    SY_OS(int, resize, (int fd, off_t bytes))                                                      \
+    SY_OS(int, seal, (int fd))                                                                     \
+    SY_OS(int, socket, (int domain, int type, int protocol))                                       \
+    SY_OS(int, bind, (int fd, const struct sockaddr *at, socklen_t bytes))                         \
+    SY_OS(int, listen, (int fd, int backlog))                                                      \
+    SY_OS(int, accept, (int fd))                                                                   \
+    SY_OS(int, connect, (int fd, const struct sockaddr *to, socklen_t bytes))                      \
+    SY_OS(ssize_t, send, (int fd, const void *data, size_t bytes))                                 \
+    SY_OS(ssize_t, recv, (int fd, void *data, size_t bytes))                                       \
+    SY_OS(ssize_t, sendmsg, (int fd, const struct msghdr *message))                                \
+    SY_OS(ssize_t, recvmsg, (int fd, struct msghdr *message))                                      \
+    SY_OS(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms))                          \
+    SY_OS(int, pipe, (int fds[2]))                                                                 \
+    SY_OS(int, random, (void *out, size_t bytes))                                                  \
+    SY_OS(int, thread, (pthread_t * thread, void *(*run)(void *), void *context))
+
+struct sy_os {
+#define SY_OS(result, name, parameters) result(*name) parameters;
+    SY_OS_CALLS
+#undef SY_OS
+    void (*free)(void *pointer);
+    void (*close)(int fd);
+    uint64_t (*now_ns)(void); /* monotonic */
+    void (*sleep_ns)(uint64_t ns);
+};
+
+extern const struct sy_os *sy_os;     /* what the library uses   */
+extern const struct sy_os sy_os_real; /* the system's own        */
+
+/* Zeroed memory through sy_os, or NULL. */
+void *sy_zalloc(size_t bytes);
+
+#endif

@@ -1,0 +1,519 @@
+/* compat_cuda.h - the primitives of device code on NVIDIA GPUs. Compiled by NVRTC and nvcc.
+ *
+ * Sections: context | lanes | blocks | private words | peers' words | fences | 16 bytes |
+ *           bulk copies | pacing | clock | numbers
+ *
+ * What each primitive promises stands in prims.h; here is only how this target keeps it. From sm_90
+ * on bulk copies run on the copy engine (TMA); before, the lanes copy. */
+#ifndef SY_DEVICE_COMPAT_CUDA_H
+#define SY_DEVICE_COMPAT_CUDA_H
+
+#include "../layout/types.h"
+
+#define SY_DEV static __device__ __forceinline__
+#define SY_LANES 32u
+#define SY_RESTRICT __restrict__
+#define SY_UNROLL(n) _Pragma("unroll")
+#if __CUDA_ARCH__ >= 900
+#define SY_HAS_TMA 1
+#else
+#define SY_HAS_TMA 0
+#endif
+
+/* --- context ------------------------------------------------------------------------------------ */
+struct sy_ctx {
+    sy_u32 block, blocks, warp, warps, lane;
+    sy_u8 *shared;
+};
+
+SY_DEV struct sy_ctx sy_ctx_make(sy_u8 *shared)
+{
+    struct sy_ctx c;
+    c.block = blockIdx.x;
+    c.blocks = gridDim.x;
+    c.warp = threadIdx.x / SY_LANES;
+    c.warps = blockDim.x / SY_LANES;
+    c.lane = threadIdx.x % SY_LANES;
+    c.shared = shared;
+    return c;
+}
+
+SY_DEV sy_u32 sy_shared_address(const void *p)
+{
+    return (sy_u32)__cvta_generic_to_shared(p);
+}
+
+/* --- lanes --------------------------------------------------------------------------------------- */
+#define SY_ALL_LANES 0xffffffffu
+
+SY_DEV void sy_warp_sync(struct sy_ctx *c)
+{
+    (void)c;
+    __syncwarp();
+}
+SY_DEV sy_u32 sy_bcast(struct sy_ctx *c, sy_u32 v, sy_u32 lane)
+{
+    (void)c;
+    return __shfl_sync(SY_ALL_LANES, v, (int)lane);
+}
+SY_DEV sy_u64 sy_bcast64(struct sy_ctx *c, sy_u64 v, sy_u32 lane)
+{
+    (void)c;
+    return __shfl_sync(SY_ALL_LANES, v, (int)lane);
+}
+SY_DEV int sy_any(struct sy_ctx *c, int v)
+{
+    (void)c;
+    return __any_sync(SY_ALL_LANES, v);
+}
+SY_DEV sy_u32 sy_sum(struct sy_ctx *c, sy_u32 v)
+{
+    (void)c;
+    return __reduce_add_sync(SY_ALL_LANES, v);
+}
+SY_DEV sy_u32 sy_max(struct sy_ctx *c, sy_u32 v)
+{
+    (void)c;
+    return __reduce_max_sync(SY_ALL_LANES, v);
+}
+SY_DEV sy_u32 sy_scan(struct sy_ctx *c, sy_u32 v, sy_u32 *total)
+{
+    sy_u32 sum = v;
+    for (sy_u32 d = 1; d < SY_LANES; d *= 2) {
+        sy_u32 below = __shfl_up_sync(SY_ALL_LANES, sum, d);
+        sum += c->lane >= d ? below : 0;
+    }
+    *total = __shfl_sync(SY_ALL_LANES, sum, SY_LANES - 1);
+    return sum - v;
+}
+SY_DEV sy_u32 sy_rank_among_equal(struct sy_ctx *c, sy_u32 key, sy_u32 *count)
+{
+    sy_u32 same = __match_any_sync(SY_ALL_LANES, key);
+    *count = (sy_u32)__popc(same);
+    return (sy_u32)__popc(same & ((1u << c->lane) - 1u));
+}
+SY_DEV float sy_max16(struct sy_ctx *c, float v)
+{
+    (void)c;
+    for (int d = 8; d; d /= 2)
+        v = fmaxf(v, __shfl_xor_sync(SY_ALL_LANES, v, d));
+    return v;
+}
+#define SY_MAX_LANES 16u
+
+/* --- blocks -------------------------------------------------------------------------------------- */
+SY_DEV void sy_block_sync(struct sy_ctx *c)
+{
+    (void)c;
+    __syncthreads();
+}
+
+/* --- private words ------------------------------------------------------------------------------- */
+SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
+{
+    return atomicAdd(p, v);
+}
+SY_DEV void sy_max64(sy_u64 *p, sy_u64 v)
+{
+    atomicMax(p, v);
+}
+SY_DEV sy_u32 sy_load_word(const sy_u32 *p)
+{
+    sy_u32 v;
+    asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+SY_DEV void sy_store_word(sy_u32 *p, sy_u32 v)
+{
+    asm volatile("st.release.gpu.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+SY_DEV sy_u32 sy_load_shared(const sy_u32 *p)
+{
+    sy_u32 v;
+    asm volatile("ld.acquire.cta.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+SY_DEV void sy_store_shared(sy_u32 *p, sy_u32 v)
+{
+    asm volatile("st.release.cta.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+/* --- peers' words -------------------------------------------------------------------------------- */
+SY_DEV sy_u32 sy_peek(const sy_u32 *p)
+{
+    sy_u32 v;
+    asm volatile("ld.acquire.sys.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+SY_DEV sy_u64 sy_peek64(const sy_u64 *p)
+{
+    sy_u64 v;
+    asm volatile("ld.acquire.sys.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+    return v;
+}
+SY_DEV void sy_put(sy_u32 *p, sy_u32 v)
+{
+    asm volatile("st.relaxed.sys.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+SY_DEV void sy_put64(sy_u64 *p, sy_u64 v)
+{
+    asm volatile("st.relaxed.sys.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+SY_DEV void sy_signal_add(sy_u32 *p, sy_u32 v)
+{
+    asm volatile("red.relaxed.sys.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+SY_DEV sy_u32 sy_claim(sy_u32 *p)
+{
+    return atomicExch_system(p, 1u);
+}
+
+/* --- fences -------------------------------------------------------------------------------------- */
+SY_DEV void sy_fence_publish(struct sy_ctx *c)
+{
+    (void)c;
+    asm volatile("fence.acq_rel.sys;" ::: "memory");
+}
+SY_DEV void sy_fence_device(struct sy_ctx *c)
+{
+    (void)c;
+    asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+SY_DEV void sy_fence_bulk(struct sy_ctx *c)
+{
+    (void)c;
+#if SY_HAS_TMA
+    asm volatile("fence.proxy.async;" ::: "memory");
+#endif
+}
+
+/* --- 16 bytes ------------------------------------------------------------------------------------ */
+struct sy_v16 {
+    sy_u32 w[4];
+};
+
+SY_DEV struct sy_v16 sy_get16(const void *p)
+{
+    struct sy_v16 v;
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "l"(p)
+                 : "memory");
+    return v;
+}
+SY_DEV void sy_put16(void *p, struct sy_v16 v)
+{
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.w[0]), "r"(v.w[1]),
+                 "r"(v.w[2]), "r"(v.w[3])
+                 : "memory");
+}
+SY_DEV sy_u32 sy_get32(const void *p)
+{
+    return *(const volatile sy_u32 *)p;
+}
+SY_DEV void sy_put32(void *p, sy_u32 v)
+{
+    *(volatile sy_u32 *)p = v;
+}
+SY_DEV struct sy_v16 sy_own16(const void *p)
+{
+    uint4 q = *(const uint4 *)p;
+    struct sy_v16 v = {{q.x, q.y, q.z, q.w}};
+    return v;
+}
+SY_DEV void sy_set16(void *p, struct sy_v16 v)
+{
+    *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
+}
+
+/* --- bulk copies --------------------------------------------------------------------------------- */
+typedef sy_u64 sy_gate;
+
+#define SY_STAGED(stage, source) ((void)(source), (const sy_u8 *)(stage))
+
+#if SY_HAS_TMA
+SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
+{
+    if (c->lane == 0) {
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(sy_shared_address(gate)));
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+}
+SY_DEV void sy_load_expect(struct sy_ctx *c, sy_gate *gate, sy_u32 bytes)
+{
+    if (c->lane == 0)
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                         sy_shared_address(gate)),
+                     "r"(bytes)
+                     : "memory");
+}
+SY_DEV void sy_load_bulk(struct sy_ctx *c, sy_gate *gate, void *stage, const void *from,
+                         sy_u32 bytes)
+{
+    if (c->lane == 0)
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                     "[%0], [%1], %2, [%3];" ::"r"(sy_shared_address(stage)),
+                     "l"(from), "r"(bytes), "r"(sy_shared_address(gate))
+                     : "memory");
+}
+SY_DEV int sy_load_ready(struct sy_ctx *c, sy_gate *gate, sy_u32 parity)
+{
+    sy_u32 ready;
+    (void)c;
+    asm volatile("{\n.reg .pred p;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(ready)
+                 : "r"(sy_shared_address(gate)), "r"(parity)
+                 : "memory");
+    return (int)ready;
+}
+SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
+{
+    if (c->lane == 0)
+        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+                     "r"(sy_shared_address(stage)), "r"(bytes)
+                     : "memory");
+}
+SY_DEV void sy_store_commit(struct sy_ctx *c)
+{
+    (void)c;
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+#define SY_STORE_WAIT_READ(c, pending)                                                             \
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(pending) : "memory")
+#define SY_STORE_WAIT_DONE(c, pending)                                                             \
+    asm volatile("cp.async.bulk.wait_group %0;" ::"n"(pending) : "memory")
+#else
+SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
+{
+    (void)c;
+    (void)gate;
+}
+SY_DEV void sy_load_expect(struct sy_ctx *c, sy_gate *gate, sy_u32 bytes)
+{
+    (void)c;
+    (void)gate;
+    (void)bytes;
+}
+SY_DEV void sy_load_bulk(struct sy_ctx *c, sy_gate *gate, void *stage, const void *from,
+                         sy_u32 bytes)
+{
+    (void)gate;
+    for (sy_u32 i = c->lane * 16u; i < bytes; i += SY_LANES * 16u)
+        sy_set16((sy_u8 *)stage + i, sy_get16((const sy_u8 *)from + i));
+}
+SY_DEV int sy_load_ready(struct sy_ctx *c, sy_gate *gate, sy_u32 parity)
+{
+    (void)gate;
+    (void)parity;
+    sy_warp_sync(c);
+    return 1;
+}
+SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
+{
+    for (sy_u32 i = c->lane * 16u; i < bytes; i += SY_LANES * 16u)
+        sy_put16((sy_u8 *)to + i, sy_own16((const sy_u8 *)stage + i));
+}
+SY_DEV void sy_store_commit(struct sy_ctx *c)
+{
+    sy_warp_sync(c);
+}
+#define SY_STORE_WAIT_READ(c, pending) sy_warp_sync(c)
+#define SY_STORE_WAIT_DONE(c, pending) sy_warp_sync(c)
+#endif
+
+/* --- pacing -------------------------------------------------------------------------------------- */
+struct sy_pace {
+    sy_u64 next; /* SM clock at which the next store may go */
+};
+
+SY_DEV void sy_pace_begin(struct sy_pace *p, sy_u32 cycles)
+{
+    p->next = (sy_u64)clock64() + cycles;
+}
+SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u32 cycles)
+{
+    sy_u64 now = (sy_u64)clock64();
+    sy_u64 credit = 4ull * cycles;
+    while (now < p->next)
+        now = (sy_u64)clock64();
+    p->next = (p->next + credit < now ? now - credit : p->next) + cycles;
+}
+
+/* --- clock --------------------------------------------------------------------------------------- */
+SY_DEV sy_u64 sy_now_ns(struct sy_ctx *c)
+{
+    sy_u64 t;
+    (void)c;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
+    return t;
+}
+SY_DEV void sy_pause(struct sy_ctx *c)
+{
+    (void)c;
+}
+
+/* --- numbers ------------------------------------------------------------------------------------- */
+SY_DEV float sy_bits_f32(sy_u32 u)
+{
+    return __uint_as_float(u);
+}
+SY_DEV sy_u32 sy_f32_bits(float f)
+{
+    return __float_as_uint(f);
+}
+
+struct sy_acc {
+    float f[8];
+};
+
+SY_DEV struct sy_acc sy_acc_zero(void)
+{
+    struct sy_acc a;
+    SY_UNROLL(8)
+    for (int i = 0; i < 8; i++)
+        a.f[i] = 0.0f;
+    return a;
+}
+SY_DEV float sy_f16_f32(sy_u32 h)
+{
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((sy_u16)h));
+    return f;
+}
+SY_DEV struct sy_acc sy_acc_bf16(struct sy_v16 v)
+{
+    struct sy_acc a;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        a.f[2 * i] = __uint_as_float(v.w[i] << 16);
+        a.f[2 * i + 1] = __uint_as_float(v.w[i] & 0xffff0000u);
+    }
+    return a;
+}
+SY_DEV struct sy_acc sy_acc_f16(struct sy_v16 v)
+{
+    struct sy_acc a;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        a.f[2 * i] = sy_f16_f32(v.w[i] & 0xffffu);
+        a.f[2 * i + 1] = sy_f16_f32(v.w[i] >> 16);
+    }
+    return a;
+}
+SY_DEV struct sy_acc sy_acc_f32(struct sy_v16 v)
+{
+    struct sy_acc a;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        a.f[i] = __uint_as_float(v.w[i]);
+        a.f[i + 4] = 0.0f;
+    }
+    return a;
+}
+SY_DEV struct sy_acc sy_acc_add(struct sy_acc a, struct sy_acc b)
+{
+    SY_UNROLL(8)
+    for (int i = 0; i < 8; i++)
+        a.f[i] = __fadd_rn(a.f[i], b.f[i]);
+    return a;
+}
+SY_DEV struct sy_acc sy_acc_scale(struct sy_acc a, float s)
+{
+    SY_UNROLL(8)
+    for (int i = 0; i < 8; i++)
+        a.f[i] = __fmul_rn(a.f[i], s);
+    return a;
+}
+SY_DEV sy_u32 sy_round_bf16(float f)
+{
+    sy_u32 u = __float_as_uint(f);
+    sy_u32 r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    return f == f ? r : 0x7fffu;
+}
+SY_DEV sy_u32 sy_round_f16(float f)
+{
+    sy_u16 h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
+    return f == f ? h : 0x7fffu;
+}
+SY_DEV struct sy_v16 sy_pack_bf16(struct sy_acc a)
+{
+    struct sy_v16 v;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        v.w[i] = sy_round_bf16(a.f[2 * i]) | sy_round_bf16(a.f[2 * i + 1]) << 16;
+    return v;
+}
+SY_DEV struct sy_v16 sy_pack_f16(struct sy_acc a)
+{
+    struct sy_v16 v;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        v.w[i] = sy_round_f16(a.f[2 * i]) | sy_round_f16(a.f[2 * i + 1]) << 16;
+    return v;
+}
+SY_DEV struct sy_v16 sy_pack_f32(struct sy_acc a)
+{
+    struct sy_v16 v;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        v.w[i] = a.f[i] == a.f[i] ? __float_as_uint(a.f[i]) : 0x7fffffffu;
+    return v;
+}
+SY_DEV float sy_acc_amax(struct sy_acc a)
+{
+    float m = 0.0f;
+    SY_UNROLL(8)
+    for (int i = 0; i < 8; i++) {
+        float x = fabsf(a.f[i]);
+        m = x < __uint_as_float(0x7f800000u) ? fmaxf(m, x) : m;
+    }
+    return m;
+}
+SY_DEV float sy_div(float a, float b)
+{
+    return __fdiv_rn(a, b);
+}
+#if __CUDA_ARCH__ >= 890
+SY_DEV sy_u32 sy_f8_pair(float lo, float hi)
+{
+    sy_u16 r;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+#else
+SY_DEV sy_u32 sy_f8_one(float f)
+{
+    sy_u32 u = __float_as_uint(f), sign = (u >> 24) & 0x80u;
+    sy_u32 big, small;
+    u &= 0x7fffffffu;
+    small = __float_as_uint(__uint_as_float(u) + 16384.0f) - __float_as_uint(16384.0f);
+    big = ((u + 0x7ffffu + ((u >> 20) & 1u)) >> 20) - (120u << 3);
+    big = big > 0x7eu ? 0x7eu : big;
+    return (u > 0x7f800000u ? 0x7fu : u < 0x3c800000u ? small : big) | sign;
+}
+SY_DEV sy_u32 sy_f8_pair(float lo, float hi)
+{
+    return sy_f8_one(lo) | sy_f8_one(hi) << 8;
+}
+#endif
+/* Eight values times s as e4m3; what is not finite becomes NaN with its sign. */
+SY_DEV sy_u64 sy_pack_f8(struct sy_acc a, float s)
+{
+    sy_u64 out = 0;
+    SY_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        float lo = a.f[2 * i], hi = a.f[2 * i + 1];
+        sy_u32 two = sy_f8_pair(__fmul_rn(lo, s), __fmul_rn(hi, s));
+        if ((__float_as_uint(lo) & 0x7f800000u) == 0x7f800000u)
+            two = (two & 0xff00u) | 0x7fu | ((__float_as_uint(lo) >> 24) & 0x80u);
+        if ((__float_as_uint(hi) & 0x7f800000u) == 0x7f800000u)
+            two = (two & 0x00ffu) | 0x7f00u | ((__float_as_uint(hi) >> 16) & 0x8000u);
+        out |= (sy_u64)two << (16 * i);
+    }
+    return out;
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* k_probe.h - the machine's own ceilings: bare copies between ranks, without any protocol.
+ *
+ * Every rank runs it at once over the same heap regions; the bytes mean nothing. Each warp stores (or
+ * loads) pieces, one after the other, to peers in turn. */
+#ifndef SY_DEVICE_K_PROBE_H
+#define SY_DEVICE_K_PROBE_H
+
+#include "pipe.h"
+#include "sync.h"
+
+SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, const sy_u8 *from,
+                           sy_u8 *stage, sy_u32 worker, sy_u32 workers)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u32 others = d->ranks > 1 ? d->ranks - 1 : 1, n = 0;
+    struct sy_pace pace;
+    sy_pace_begin(&pace, (a->piece_bytes * a->pace >> 14) * worker / workers);
+    for (sy_u32 i = worker; i < a->pieces; i += workers, n++) {
+        sy_u32 p = (d->rank + 1 + i % others) % d->ranks;
+        const sy_u8 *row = from + (sy_u64)i * a->piece_bytes % a->source_bytes;
+        if (a->pace)
+            sy_pace_wait(&pace, a->piece_bytes * a->pace >> 14);
+        sy_store_bulk(c, d->peers[p] + a->area + (sy_u64)i * a->piece_bytes,
+                      SY_STAGED(stage, row), a->piece_bytes);
+        sy_store_commit(c);
+        SY_STORE_WAIT_READ(c, 2);
+    }
+    SY_STORE_WAIT_DONE(c, 0);
+    sy_warp_sync(c);
+}
+
+SY_DEV void sy_probe_load(struct sy_ctx *c, const struct sy_probe_args *a, sy_gate *gate,
+                          sy_u8 *stage, sy_u32 worker, sy_u32 workers)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u32 others = d->ranks > 1 ? d->ranks - 1 : 1, n = 0, begun = 0;
+    for (sy_u32 i = worker; i < a->pieces || n < begun;) {
+        if (i < a->pieces && begun < n + 2) {
+            sy_u32 p = (d->rank + 1 + i % others) % d->ranks, s = begun++ % 2;
+            sy_load_expect(c, gate + s, a->piece_bytes);
+            sy_load_bulk(c, gate + s, stage + (sy_u64)s * a->piece_bytes,
+                         d->peers[p] + a->area + (sy_u64)i * a->piece_bytes, a->piece_bytes);
+            i += workers;
+            continue;
+        }
+        while (!sy_load_ready(c, gate + n % 2, n / 2 & 1u)) {
+        }
+        n++;
+    }
+}
+
+SY_DEV void sy_k_probe(struct sy_ctx *c, const struct sy_probe_args *a)
+{
+    sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
+    sy_gate *gates = (sy_gate *)c->shared + c->warp * 2;
+    sy_u8 *stage = c->shared + SY_ALIGN_UP(c->warps * 16u, 128u) +
+                   (sy_u64)c->warp * 2u * a->piece_bytes;
+    sy_gate_init(c, gates);
+    sy_gate_init(c, gates + 1);
+    sy_block_sync(c);
+    if (a->load)
+        sy_probe_load(c, a, gates, stage, worker, workers);
+    else
+        sy_probe_store(c, a, a->source, stage, worker, workers);
+}
+
+#endif

@@ -1,0 +1,362 @@
+/* k_tdispatch.h - dispatch in throughput mode.
+ *
+ * The route knows every row's place, so a row goes straight there: loaded once, stored to each of its
+ * ranks. Roles of a block's warps:
+ *
+ *   pusher     takes tokens by ticket, loads the row into a stage, stores it to all destinations in
+ *              pieces, and passes the token on when its stores are done;
+ *   signaller  adds to the receivers' counters, one fence for all pushers of the block;
+ *   finisher   waits for chunks of rows from each source and makes the outputs (outputs.h).
+ *
+ * Who writes what: pusher of s: td_rows / sy_alloc memory of p at the places that p gave s in the
+ * route, td_side of p at s's orders. Not before p has begun (start word), which p does when it is
+ * through with what lay there. Signals: td_arrive[s][chunk of p's rows from s]. */
+#ifndef SY_DEVICE_K_TDISPATCH_H
+#define SY_DEVICE_K_TDISPATCH_H
+
+#include "outputs.h"
+#include "pipe.h"
+#include "quant.h"
+
+#define SY_TD_AMOUNT (SY_CHUNK_ROWS * SY_PARTS_MAX) /* of td_arrive per operation */
+
+/* --- pusher -------------------------------------------------------------------------------------- */
+
+/* Begins to load what ticket `item` needs into a stage. */
+SY_DEV void sy_td_fetch(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p,
+                        sy_u32 n, sy_u32 item)
+{
+    struct sy_stage *s = sy_stage_at(p, n);
+    sy_u32 token = item / a->s.parts, part = item % a->s.parts, fan_bytes = a->r.fan * 16u;
+    sy_u32 wide = a->quant ? 2u : 1u; /* bytes loaded per byte that travels */
+    sy_u32 from = part * a->s.part_bytes;
+    sy_u32 bytes = sy_min_u32(a->s.part_bytes, a->out.row_bytes - from);
+    sy_u32 bulk = part == 0 ? a->side_bulk : 0, weights_at = a->out.scale_words * 4u;
+    const sy_u32 *fan = (const sy_u32 *)SY_ROUTE_AT(&a->r, fan);
+    const struct sy_dst *dst = (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst);
+    if (c->lane == 0) {
+        s->token = token;
+        s->part = part;
+        s->fan = fan[token];
+        s->bytes = bytes;
+    }
+    sy_load_expect(c, &s->gate,
+                   bytes * wide + fan_bytes + (bulk & 1u ? a->out.scale_words * 4u : 0) +
+                       (bulk & 2u ? a->r.topk * 4u : 0));
+    sy_load_bulk(c, &s->gate, sy_stage_body(p, s), sy_out_at(&a->x, token) + from * wide,
+                 bytes * wide);
+    sy_load_bulk(c, &s->gate, sy_stage_dst(s), dst + (sy_u64)token * a->r.fan, fan_bytes);
+    if (bulk & 1u)
+        sy_load_bulk(c, &s->gate, sy_stage_side(p, s), sy_out_at(&a->scales, token),
+                     a->out.scale_words * 4u);
+    if (bulk & 2u)
+        sy_load_bulk(c, &s->gate, sy_stage_side(p, s) + weights_at, sy_out_at(&a->weights, token),
+                     a->r.topk * 4u);
+}
+
+/* The parts of a token's side that could not be loaded in bulk. */
+SY_DEV void sy_td_side(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u8 *side,
+                       sy_u32 token)
+{
+    float *weights = (float *)(side + a->out.scale_words * 4u);
+    if (!(a->side_bulk & 1u) && a->scales.data)
+        SY_FOR(i, c, a->out.scale_words)
+        {
+            ((sy_u32 *)side)[i] = *(const sy_u32 *)(sy_out_at(&a->scales, token) +
+                                                    (sy_s64)i * a->scales.stride1);
+        }
+    if (!(a->side_bulk & 2u) && a->weights.data)
+        SY_FOR(k, c, a->r.topk)
+        {
+            weights[k] =
+                *(const float *)(sy_out_at(&a->weights, token) + (sy_s64)k * a->weights.stride1);
+        }
+    if (a->probs.data) {
+        const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * a->r.topk;
+        SY_FOR(k, c, a->r.topk)
+        {
+            sy_s64 at = (sy_s64)ids[k] * a->probs.stride1;
+            weights[k] =
+                ids[k] < 0 ? 0.0f : *(const float *)(sy_out_at(&a->probs, token) + at);
+        }
+    }
+}
+
+/* What a stage holds once its load is there: where the row's bytes are, ready to be stored. */
+SY_DEV const sy_u8 *sy_td_prepare(struct sy_ctx *c, const struct sy_tdispatch_args *a,
+                                  struct sy_pipe *p, struct sy_stage *s)
+{
+    sy_u32 wide = a->quant ? 2u : 1u;
+    const sy_u8 *source = sy_out_at(&a->x, s->token) + s->part * a->s.part_bytes * wide;
+    const sy_u8 *row = SY_STAGED(sy_stage_body(p, s), source);
+    sy_u8 *side = sy_stage_side(p, s);
+    int written = a->quant != 0;
+    if (a->quant) { /* the host cuts such rows into one part */
+        sy_u8 *to = sy_stage_body(p, s) + 2u * a->s.part_bytes;
+        sy_quant_row(c, row, to, side, s->bytes, a->quant, c->lane / SY_MAX_LANES,
+                     SY_LANES / SY_MAX_LANES);
+        row = to;
+    }
+    if (a->side_bytes && s->part == 0) {
+        sy_td_side(c, a, side, s->token);
+        written |= a->side_bulk != 3u;
+    }
+    if (written) {
+        sy_fence_bulk(c);
+        sy_warp_sync(c);
+    }
+    return row;
+}
+
+/* Stores a loaded part to all its ranks. Pieces outside, ranks inside, from the own rank on: at any
+ * time the warps of all ranks spread over all links. */
+SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p,
+                       struct sy_stage *s, const sy_u8 *row)
+{
+    const struct sy_dst *dst = (const struct sy_dst *)SY_STAGED(
+        sy_stage_dst(s),
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)s->token * a->r.fan);
+    sy_u32 fan = s->fan, first = s->part * a->s.part_bytes, begin = 0;
+    while (begin < fan && dst[begin].rank <= a->d.rank)
+        begin++;
+    for (sy_u32 at = 0; at < s->bytes; at += a->s.piece_bytes) {
+        sy_u32 bytes = sy_min_u32(a->s.piece_bytes, s->bytes - at);
+        for (sy_u32 j = 0, i = begin; j < fan; j++, i++) {
+            i = i >= fan ? 0 : i;
+            sy_u32 rank = dst[i].rank;
+            if (a->s.pace && rank != a->d.rank)
+                sy_pace_wait(&p->pace, bytes * a->s.pace >> 14);
+            sy_store_bulk(c, p->target[rank] + (sy_u64)dst[i].row * a->out.row_bytes + first + at,
+                          row + at, bytes);
+        }
+    }
+    for (sy_u32 i = 0; a->side_bytes && s->part == 0 && i < fan; i++)
+        sy_store_bulk(c,
+                      (sy_u8 *)SY_PEER(&a->d, dst[i].rank, td_side) +
+                          (sy_u64)dst[i].order * a->side_bytes,
+                      sy_stage_side(p, s), a->side_bytes);
+    sy_store_commit(c);
+}
+
+/* Begins the next item, if there is one, in the stage that the item before the last has left. */
+SY_DEV int sy_td_begin(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p,
+                       sy_u32 n)
+{
+    sy_u32 item = sy_take(c, (sy_u32 *)SY_MINE(&a->d, ticket));
+    if (item >= a->tokens * a->s.parts)
+        return 0;
+    sy_td_fetch(c, a, p, n, item);
+    return 1;
+}
+
+SY_DEV void sy_td_push(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_op *op,
+                       struct sy_pipe *p)
+{
+    sy_u32 begun = 0;
+    int more = 1;
+    while (begun + 1 < a->s.stages && (more = sy_td_begin(c, a, p, begun)))
+        begun++;
+    for (sy_u32 n = 0; n < begun; n++) {
+        struct sy_stage *s = sy_stage_at(p, n);
+        if (!sy_wait_load(c, op, &s->gate, n / a->s.stages & 1u))
+            return;
+        sy_warp_sync(c);
+        sy_td_send(c, a, p, s, sy_td_prepare(c, a, p, s));
+        if (!sy_pipe_sent(c, op, p, n, s->fan ? s->token : SY_NOTHING_SENT))
+            return;
+        SY_STORE_WAIT_READ(c, 1);
+        if (more && (more = sy_td_begin(c, a, p, begun)))
+            begun++;
+    }
+    sy_pipe_end(c, p, begun);
+}
+
+/* --- signaller ----------------------------------------------------------------------------------- */
+
+/* Counts a token's rows; a count leaves for its receiver when the chunk changes. Needs a fence after
+ * the last rows that were counted. */
+SY_DEV void sy_td_count(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_tally *tally,
+                        sy_u32 token)
+{
+    const struct sy_dst *dst =
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+    sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token];
+    SY_FOR(j, c, fan)
+    {
+        struct sy_tally *t = tally + dst[j].rank;
+        sy_u32 chunk = dst[j].nth >> SY_CHUNK_SHIFT;
+        if (t->count && t->chunk != chunk) {
+            sy_u32 *to = (sy_u32 *)SY_PEER(&a->d, dst[j].rank, td_arrive);
+            sy_signal_add(to + a->d.rank * a->d.td_chunks + t->chunk, t->count);
+            t->count = 0;
+        }
+        t->chunk = chunk;
+        t->count++;
+    }
+    sy_warp_sync(c);
+}
+
+SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
+                         const struct sy_op *op, struct sy_rings *rings, struct sy_tally *tally)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0;
+    SY_FOR(p, c, a->d.ranks)
+    {
+        tally[p].count = 0;
+    }
+    sy_warp_sync(c);
+    for (;;) {
+        sy_u32 token, fresh = sy_rings_look(c, rings);
+        if (fresh == SY_RINGS_OVER)
+            break;
+        if (fresh == 0) {
+            if (sy_still(c, op, &spins, &since) != 1)
+                return; /* the pushers report; they wait for loads, starts or this warp */
+            continue;
+        }
+        since = 0;
+        sy_fence_publish(c);
+        while (sy_rings_next(c, rings, &token))
+            if (token != SY_NOTHING_SENT)
+                sy_td_count(c, a, tally, token);
+    }
+    sy_fence_publish(c);
+    SY_FOR(p, c, a->d.ranks)
+    {
+        sy_u32 *to = (sy_u32 *)SY_PEER(&a->d, p, td_arrive);
+        if (tally[p].count)
+            sy_signal_add(to + a->d.rank * a->d.td_chunks + tally[p].chunk, tally[p].count);
+    }
+}
+
+/* --- finisher ------------------------------------------------------------------------------------ */
+
+/* Waits for one chunk of one source's rows and takes it off the counter. */
+SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_op *op,
+                       sy_u32 source, sy_u32 chunk)
+{
+    sy_u32 *counter =
+        (sy_u32 *)SY_OWN(&a->d, td_arrive) + source * a->d.td_chunks + chunk, expect = 0;
+    if (chunk < a->r.chunks)
+        expect = ((const sy_u32 *)SY_ROUTE_AT(&a->r, live))[source * a->r.chunks + chunk];
+    expect *= a->s.parts;
+    if (expect && !sy_wait_count(c, op, counter, SY_COUNTER_BASE(op->epoch, SY_TD_AMOUNT) + expect,
+                                 SY_FAULT_ROWS, source))
+        return 0;
+    if (c->lane == 0)
+        sy_signal_add(counter, SY_TD_AMOUNT - expect);
+    return 1;
+}
+
+SY_DEV void sy_td_row(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 source,
+                      sy_u32 nth)
+{
+    sy_u32 order = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base))[source] + nth;
+    const sy_u8 *side = (const sy_u8 *)SY_OWN(&a->d, td_side) + (sy_u64)order * a->side_bytes;
+    struct sy_arrival row;
+    if (((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order] == SY_NOT_DELIVERED)
+        return;
+    row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * a->r.topk;
+    row.row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
+    row.skip = row.row;
+    for (sy_u32 k = 0; sy_by_expert(a->r.layout); k++)
+        if (row.sel[k] >= 0) {
+            row.skip = (sy_u32)row.sel[k];
+            break;
+        }
+    row.x = a->d.heap + a->area + (sy_u64)row.skip * a->out.row_bytes;
+    if (!a->out.direct)
+        row.skip = SY_NOT_DELIVERED;
+    row.scales = (const sy_u32 *)side;
+    row.weights = (const float *)(side + a->out.scale_words * 4u);
+    row.source = source;
+    row.token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order];
+    sy_place(c, &a->d, &a->r, &a->out, &row);
+}
+
+/* Units are (chunk, source), early chunks first, each rank beginning with another source. */
+SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
+                         const struct sy_op *op, sy_u32 worker, sy_u32 workers)
+{
+    sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, ticket) + 1;
+    sy_u32 units = a->d.td_chunks * a->d.ranks;
+    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    if (a->out.work)
+        sy_fill(c, &a->d, &a->r, &a->out, worker, workers);
+    for (sy_u32 u = sy_take(c, ticket); u < units; u = sy_take(c, ticket)) {
+        sy_u32 chunk = u / a->d.ranks, source = (a->d.rank + u) % a->d.ranks;
+        if (!sy_td_await(c, a, op, source, chunk))
+            return;
+        sy_u32 end = sy_min_u32((chunk + 1) << SY_CHUNK_SHIFT, (sy_u32)counts[source]);
+        for (sy_u32 nth = chunk << SY_CHUNK_SHIFT; a->out.work && nth < end; nth++)
+            sy_td_row(c, a, source, nth);
+    }
+}
+
+/* --- the kernel ---------------------------------------------------------------------------------- */
+
+/* Waits until every rank has begun, and notes where its rows go. By one warp per block. */
+SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
+                         const struct sy_op *op, sy_u8 **target)
+{
+    const struct sy_dev *d = &a->d;
+    const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
+    const sy_u32 *extent = (const sy_u32 *)SY_ROUTE_AT(&a->r, extent);
+    int good = 1;
+    start += op->channel * d->ranks;
+    for (sy_u32 base = 0; base < d->ranks; base += SY_LANES) {
+        sy_u32 p = base + c->lane, value = 0, check = 0;
+        int in = p < d->ranks;
+        if (!sy_wait_epoch(c, op, in ? &start[p].value : 0, op->epoch, SY_FAULT_START, p, &value) ||
+            !sy_wait_epoch(c, op, in ? &start[p].check : 0, op->epoch, SY_FAULT_START, p, &check))
+            return 0;
+        if (in && check != a->check) {
+            sy_raise(c, op, sy_missed(d, SY_FAULT_CHECK, p, &start[p].check));
+            good = 0;
+        }
+        sy_u64 offset = (sy_u64)(value - 1) * SY_REGION_ALIGN;
+        if (in && good &&
+            (value == 0 || offset + (sy_u64)extent[p] * a->out.row_bytes > d->heap_bytes)) {
+            sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, p, &start[p].value));
+            good = 0;
+        }
+        if (in && good)
+            target[p] = d->peers[p] + offset;
+    }
+    return !sy_any(c, !good);
+}
+
+SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
+{
+    const struct sy_shape *s = &a->s;
+    struct sy_op op = sy_op_begin(&a->d, SY_CH_TDISPATCH, (int)a->send);
+    struct sy_shared sh = sy_shared_carve(c, s, a->d.ranks);
+    struct sy_pipe pipe;
+    sy_u32 finisher = s->pushers + s->signallers;
+    if (a->send) {
+        if (c->warp < s->pushers)
+            sy_pipe_begin(c, &pipe, &sh, s, a->r.fan, a->side_bytes);
+        if (c->warp == s->pushers) {
+            if (c->block == 0)
+                sy_op_start(c, &op, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
+            int ready = sy_td_targets(c, a, &op, sh.target);
+            if (c->lane == 0)
+                *sh.ready = (sy_u32)ready;
+        }
+        sy_block_sync(c);
+        if (*sh.ready) {
+            if (c->warp < s->pushers)
+                sy_td_push(c, a, &op, &pipe);
+            else if (c->warp == s->pushers)
+                sy_td_signal(c, a, &op, &sh.rings, sh.tally);
+        }
+    }
+    if (a->receive && c->warp >= finisher)
+        sy_td_finish(c, a, &op, c->block * s->finishers + c->warp - finisher,
+                     c->blocks * s->finishers);
+    if (sy_op_leave(c, &op, (int)a->send))
+        sy_op_close(c, &op, (int)a->send, (int)a->receive);
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* pipe.h - the pushers' pipeline and what ties it to the signaller of the block.
+ *
+ * A pusher runs items n = 0, 1, 2... through its stages: load ahead, store, and when the stores are
+ * done pass the item on in a ring. The ring's entries are written when an item is sent and become
+ * valid (head) when it has arrived. */
+#ifndef SY_DEVICE_PIPE_H
+#define SY_DEVICE_PIPE_H
+
+#include "sync.h"
+
+#define SY_NOTHING_SENT 0xffffffffu
+#define SY_RINGS_OVER 0xffffffffu
+
+/* Batches of stores that may be on their way behind the last one that is known to have arrived. More
+ * hide the way's latency, fewer tell the receiver sooner. */
+#ifndef SY_STORES_FLYING
+#define SY_STORES_FLYING 3
+#endif
+
+struct sy_rings {
+    struct sy_ring_control *control;
+    sy_u32 *entries;
+    sy_u32 pushers;
+};
+
+/* The block's shared memory, see layout/shape.h. */
+struct sy_shared {
+    sy_u32 *ready;
+    sy_u8 **target;
+    struct sy_tally *tally;
+    struct sy_rings rings;
+    sy_u8 *stages;
+};
+
+struct sy_pipe {
+    sy_u8 *stage;        /* this warp's first */
+    sy_u32 stages, stage_bytes;
+    sy_u32 side_at, body_at;
+    sy_u8 **target;
+    struct sy_ring_control *control;
+    sy_u32 *entries;
+    struct sy_pace pace;
+};
+
+SY_DEV struct sy_shared sy_shared_carve(struct sy_ctx *c, const struct sy_shape *s, sy_u32 ranks)
+{
+    struct sy_shared sh;
+    sh.ready = (sy_u32 *)c->shared;
+    sh.target = (sy_u8 **)(c->shared + SY_SH_TARGET);
+    sh.tally = (struct sy_tally *)(c->shared + SY_SH_TALLY(ranks));
+    sh.rings.control = (struct sy_ring_control *)(c->shared + SY_SH_CONTROL(ranks));
+    sh.rings.entries = (sy_u32 *)(c->shared + SY_SH_RINGS(ranks, s->pushers));
+    sh.rings.pushers = s->pushers;
+    sh.stages = c->shared + SY_SH_STAGES(ranks, s->pushers);
+    return sh;
+}
+
+/* Makes this warp's stages and ring ready. A block barrier must follow before another warp looks. */
+SY_DEV void sy_pipe_begin(struct sy_ctx *c, struct sy_pipe *p, const struct sy_shared *sh,
+                          const struct sy_shape *s, sy_u32 fan, sy_u32 side_bytes)
+{
+    p->stages = s->stages;
+    p->stage_bytes = s->stage_bytes;
+    p->stage = sh->stages + (sy_u64)c->warp * s->stages * s->stage_bytes;
+    p->side_at = SY_STAGE_SIDE(fan);
+    p->body_at = SY_STAGE_BODY(fan, side_bytes);
+    p->target = sh->target;
+    p->control = sh->rings.control + c->warp;
+    p->entries = sh->rings.entries + c->warp * SY_RING_ENTRIES;
+    if (c->lane == 0)
+        p->control->head = p->control->over = p->control->tail = p->control->seen = 0;
+    for (sy_u32 i = 0; i < s->stages; i++)
+        sy_gate_init(c, (sy_gate *)(p->stage + (sy_u64)i * s->stage_bytes));
+    /* Warps of all blocks spread their first stores over one interval. */
+    sy_u32 warp = c->block * s->pushers + c->warp, interval = s->piece_bytes * s->pace >> 14;
+    sy_pace_begin(&p->pace, interval * warp / (c->blocks * s->pushers));
+}
+
+SY_DEV struct sy_stage *sy_stage_at(struct sy_pipe *p, sy_u32 n)
+{
+    return (struct sy_stage *)(p->stage + (sy_u64)(n % p->stages) * p->stage_bytes);
+}
+SY_DEV sy_u8 *sy_stage_dst(struct sy_stage *s)
+{
+    return (sy_u8 *)s + SY_STAGE_DST;
+}
+SY_DEV sy_u8 *sy_stage_side(const struct sy_pipe *p, struct sy_stage *s)
+{
+    return (sy_u8 *)s + p->side_at;
+}
+SY_DEV sy_u8 *sy_stage_body(const struct sy_pipe *p, struct sy_stage *s)
+{
+    return (sy_u8 *)s + p->body_at;
+}
+
+/* Until the ring has room for item n. The signaller makes room without waiting for anything. */
+SY_DEV int sy_pipe_room(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe *p, sy_u32 n)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0;
+    for (;;) {
+        sy_u32 tail = c->lane == 0 ? sy_load_shared(&p->control->tail) : 0;
+        if (n - sy_bcast(c, tail, 0) < SY_RING_ENTRIES)
+            return 1;
+        if (sy_still(c, op, &spins, &since) != 1)
+            return 0;
+    }
+}
+
+/* Item n is sent; those that have certainly arrived become the signaller's. */
+SY_DEV int sy_pipe_sent(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe *p, sy_u32 n,
+                        sy_u32 code)
+{
+    if (!sy_pipe_room(c, op, p, n))
+        return 0;
+    if (c->lane == 0)
+        p->entries[n % SY_RING_ENTRIES] = code;
+    SY_STORE_WAIT_DONE(c, SY_STORES_FLYING);
+    sy_warp_sync(c);
+    if (c->lane == 0 && n >= SY_STORES_FLYING)
+        sy_store_shared(&p->control->head, n + 1 - SY_STORES_FLYING);
+    return 1;
+}
+
+/* All n items are sent; waits until they have arrived. */
+SY_DEV void sy_pipe_end(struct sy_ctx *c, struct sy_pipe *p, sy_u32 n)
+{
+    SY_STORE_WAIT_DONE(c, 0);
+    sy_warp_sync(c);
+    if (c->lane == 0) {
+        sy_store_shared(&p->control->head, n);
+        sy_store_shared(&p->control->over, 1u);
+    }
+}
+
+/* --- the signaller's side ------------------------------------------------------------------------ */
+
+/* How many items have arrived since the last look, or SY_RINGS_OVER when all have been taken. */
+SY_DEV sy_u32 sy_rings_look(struct sy_ctx *c, struct sy_rings *r)
+{
+    sy_u32 fresh = 0, open = 0;
+    SY_FOR(p, c, r->pushers)
+    {
+        struct sy_ring_control *k = r->control + p;
+        sy_u32 over = sy_load_shared(&k->over);
+        k->seen = sy_load_shared(&k->head); /* after `over`: then it is the last word */
+        fresh += k->seen - k->tail;
+        open += !over;
+    }
+    fresh = sy_sum(c, fresh);
+    open = sy_sum(c, open);
+    sy_warp_sync(c);
+    return fresh || open ? fresh : SY_RINGS_OVER;
+}
+
+/* The next of the items that the last look saw. */
+SY_DEV int sy_rings_next(struct sy_ctx *c, struct sy_rings *r, sy_u32 *code)
+{
+    for (sy_u32 p = 0; p < r->pushers; p++) {
+        struct sy_ring_control *k = r->control + p;
+        sy_u32 tail = k->tail;
+        if (tail == k->seen)
+            continue;
+        *code = r->entries[p * SY_RING_ENTRIES + tail % SY_RING_ENTRIES];
+        sy_warp_sync(c);
+        if (c->lane == 0)
+            sy_store_shared(&k->tail, tail + 1);
+        sy_warp_sync(c);
+        return 1;
+    }
+    return 0;
+}
+
+#endif

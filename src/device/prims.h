@@ -1,0 +1,61 @@
+/* prims.h - the primitives that device code is written in, and what each promises.
+ *
+ * Kernels are C in the common subset of C11 and CUDA/HIP C++. They are executed by warps of SY_LANES
+ * lanes (CPU 1, NVIDIA 32, AMD 64). Control flow is the same for all lanes of a warp; lanes differ
+ * only inside loops over SY_FOR and in values. Every primitive is called by all lanes of a warp
+ * unless it says "per lane".
+ *
+ * lanes     sy_warp_sync     what one lane wrote before it, every lane sees after it
+ *           sy_bcast[64]     the value of one lane;  sy_any, sy_sum, sy_max  over the lanes
+ *           sy_scan          sum of the lower lanes' values; *total of all
+ *           sy_rank_among_equal  how many lower lanes have the same key; *count: how many lanes do
+ *           sy_max16         largest value among the SY_MAX_LANES lanes that share a block of 128
+ * blocks    sy_block_sync    all warps of the block; only where every warp surely comes
+ * private   sy_add, sy_max64 atomics, per lane, no order;  sy_load_word / sy_store_word
+ *           acquire / release among the warps of this rank;  ..._shared among those of a block
+ * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
+ *           sy_put[64]       a word that proves itself (epoch inside); per lane, no order
+ *           sy_signal_add    adds to a SY_COUNTER; per lane; what must be seen with it comes before a
+ *                            sy_fence_publish()
+ *           sy_claim         sets a word to 1 and returns what it was; per lane
+ * fences    sy_fence_publish orders this warp's writes, and all writes that it has seen, before its
+ *                            later words and signals, for every reader in the system
+ *           sy_fence_device  the same for the warps of this rank
+ *           sy_fence_bulk    between ordinary accesses and bulk copies of the same bytes
+ * 16 bytes  sy_get16, sy_put16, sy_get32, sy_put32  heap memory, own or a peer's; per lane
+ *           sy_own16, sy_set16   memory that only this rank uses; per lane
+ * bulk      sy_load_expect, sy_load_bulk  begin to fill a stage; sy_load_ready: it is full (parity
+ *           alternates per use). SY_STAGED(stage, source) is where the bytes are then.
+ *           sy_store_bulk    begin to write a stage to a heap; sy_store_commit closes a batch;
+ *           SY_STORE_WAIT_READ(c, n)  all but the last n batches have left the stage
+ *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be
+ * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
+ * clock     sy_now_ns; sy_pause: nothing to do, let others run
+ * numbers   struct sy_acc: eight fp32 values (F32: four); see the functions
+ */
+#ifndef SY_DEVICE_PRIMS_H
+#define SY_DEVICE_PRIMS_H
+
+#if defined(SY_TARGET_CUDA)
+#include "compat_cuda.h"
+#elif defined(SY_TARGET_SIM)
+#include "compat_sim.h"
+#else
+#include "compat_cpu.h"
+#endif
+
+#include "../layout/layout.h"
+#include "../layout/records.h"
+
+#define SY_FOR(i, c, n) for (sy_u32 i = (c)->lane; i < (n); i += SY_LANES)
+
+SY_DEV sy_u32 sy_min_u32(sy_u32 a, sy_u32 b)
+{
+    return a < b ? a : b;
+}
+SY_DEV sy_u32 sy_div_up(sy_u32 a, sy_u32 b)
+{
+    return (a + b - 1) / b;
+}
+
+#endif

@@ -1,0 +1,266 @@
+/* sync.h - waiting, and beginning and ending an operation.
+ *
+ * Every wait of device code is one of the functions here. A wait ends when its word has come, when
+ * another rank or the host has set this rank's stop word, or at the deadline; in the last case the
+ * waiter tells all ranks what it missed. A wait that returns 0 means: leave the kernel now. */
+#ifndef SY_DEVICE_SYNC_H
+#define SY_DEVICE_SYNC_H
+
+#include "../layout/args.h"
+#include "prims.h"
+
+/* What a launch is part of. */
+struct sy_op {
+    const struct sy_dev *d;
+    sy_u32 channel;
+    sy_u64 epoch;
+};
+
+/* An address in a rank's heap, by region name. */
+#define SY_AT(d, base, region) ((void *)((base) + (d)->at.region))
+#define SY_OWN(d, region) SY_AT(d, (d)->heap, region)
+#define SY_PEER(d, p, region) SY_AT(d, (d)->peers[p], region)
+#define SY_MINE(d, name) ((void *)((d)->mine + (d)->in.name))
+#define SY_ROUTE_AT(r, name) ((void *)((r)->memory + (r)->at.name))
+
+#define SY_SPINS_PER_LOOK 32u /* how often a wait looks at the stop word and the clock */
+
+SY_DEV int sy_stopped(const struct sy_dev *d)
+{
+    return sy_peek((const sy_u32 *)SY_OWN(d, stop)) != 0;
+}
+
+/* Tells every rank what this warp missed, unless this rank has told something already. Per lane. */
+SY_DEV void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_record f)
+{
+    const struct sy_dev *d = op->d;
+    sy_u32 *stop = (sy_u32 *)SY_OWN(d, stop);
+    if (sy_claim(stop + 1))
+        return;
+    f.channel = op->channel;
+    f.epoch = op->epoch;
+    f.reporter = d->rank;
+    for (sy_u32 p = 0; p < d->ranks; p++) {
+        sy_u64 *to = (sy_u64 *)((struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank);
+        sy_put64(to + 1, (sy_u64)f.reporter << 32 | f.culprit);
+        sy_put64(to + 2, f.epoch);
+        sy_put64(to + 3, f.expected);
+        sy_put64(to + 4, f.seen);
+        sy_put64(to + 5, f.place);
+    }
+    sy_fence_publish(c);
+    for (sy_u32 p = 0; p < d->ranks; p++) {
+        struct sy_fault_record *to = (struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank;
+        sy_put64((sy_u64 *)to, (sy_u64)f.channel << 32 | f.what);
+    }
+    sy_fence_publish(c);
+    for (sy_u32 p = 0; p < d->ranks; p++)
+        sy_put((sy_u32 *)SY_PEER(d, p, stop), 1u);
+}
+
+/* One turn of a wait that is not over. 0: leave. `mine`: this lane is one that still waits. */
+SY_DEV int sy_still(struct sy_ctx *c, const struct sy_op *op, sy_u32 *spins, sy_u64 *since)
+{
+    int go = 1;
+    sy_pause(c);
+    if (++*spins % SY_SPINS_PER_LOOK)
+        return 1;
+    if (c->lane == 0) {
+        sy_u64 now = sy_now_ns(c);
+        if (*since == 0)
+            *since = now;
+        go = sy_stopped(op->d) ? 0 : now - *since > op->d->timeout_ns ? 2 : 1;
+    }
+    return (int)sy_bcast(c, (sy_u32)go, 0);
+}
+
+SY_DEV struct sy_fault_record sy_missed(const struct sy_dev *d, sy_u32 what, sy_u32 culprit,
+                                        const void *word)
+{
+    struct sy_fault_record f;
+    f.what = what;
+    f.culprit = culprit;
+    f.place = (sy_u64)((const sy_u8 *)word - d->heap);
+    f.channel = f.reporter = 0;
+    f.epoch = f.expected = f.seen = 0;
+    return f;
+}
+
+/* Until the counter, the same for all lanes, has reached `target`. */
+SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *word,
+                         sy_u32 target, sy_u32 what, sy_u32 culprit)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0;
+    for (;;) {
+        sy_u32 seen = c->lane == 0 ? sy_peek(word) : 0;
+        seen = sy_bcast(c, seen, 0);
+        if ((sy_s32)(seen - target) >= 0)
+            break;
+        int go = sy_still(c, op, &spins, &since);
+        if (go == 1)
+            continue;
+        if (go == 2 && c->lane == 0) {
+            struct sy_fault_record f = sy_missed(op->d, what, culprit, word);
+            f.expected = target;
+            f.seen = seen;
+            sy_raise(c, op, f);
+        }
+        return 0;
+    }
+    sy_warp_sync(c);
+    return 1;
+}
+
+/* Until each lane's word (NULL: none) carries an epoch that is `epoch` or later; *value: its lower
+ * half. Lanes may wait for different words of different culprits. */
+SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word,
+                         sy_u64 epoch, sy_u32 what, sy_u32 culprit, sy_u32 *value)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0, seen = 0;
+    for (;;) {
+        int late = 0;
+        if (word) {
+            seen = sy_peek64(word);
+            late = (sy_s32)((sy_u32)(seen >> 32) - (sy_u32)epoch) < 0;
+        }
+        if (!sy_any(c, late))
+            break;
+        int go = sy_still(c, op, &spins, &since);
+        if (go == 1)
+            continue;
+        if (go == 2 && late) {
+            struct sy_fault_record f = sy_missed(op->d, what, culprit, word);
+            f.expected = epoch;
+            f.seen = seen;
+            sy_raise(c, op, f);
+        }
+        return 0;
+    }
+    *value = (sy_u32)seen;
+    sy_warp_sync(c);
+    return 1;
+}
+
+/* Until a word of this rank's own memory, written by another warp with release, has reached target. */
+SY_DEV int sy_wait_own(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *word, sy_u32 target)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0;
+    for (;;) {
+        sy_u32 seen = c->lane == 0 ? sy_load_word(word) : 0;
+        seen = sy_bcast(c, seen, 0);
+        if ((sy_s32)(seen - target) >= 0)
+            break;
+        int go = sy_still(c, op, &spins, &since);
+        if (go == 1)
+            continue;
+        if (go == 2 && c->lane == 0) {
+            struct sy_fault_record f = sy_missed(op->d, SY_FAULT_SELF, op->d->rank, op->d->heap);
+            f.expected = target;
+            f.seen = seen;
+            sy_raise(c, op, f);
+        }
+        return 0;
+    }
+    sy_warp_sync(c);
+    return 1;
+}
+
+/* Until a bulk load is there. Loads end by themselves; the bound is for broken memory. */
+SY_DEV int sy_wait_load(struct sy_ctx *c, const struct sy_op *op, sy_gate *gate, sy_u32 parity)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0;
+    while (!sy_load_ready(c, gate, parity)) {
+        int go = sy_still(c, op, &spins, &since);
+        if (go == 1)
+            continue;
+        if (go == 2 && c->lane == 0)
+            sy_raise(c, op, sy_missed(op->d, SY_FAULT_SELF, op->d->rank, op->d->heap));
+        return 0;
+    }
+    return 1;
+}
+
+SY_DEV sy_u64 sy_word(sy_u64 epoch, sy_u32 value)
+{
+    return epoch << 32 | value;
+}
+
+/* --- the life of an operation --------------------------------------------------------------------- */
+
+/* The operation that this launch belongs to. A receive half belongs to the send half before it. */
+SY_DEV struct sy_op sy_op_begin(const struct sy_dev *d, sy_u32 channel, int send)
+{
+    struct sy_op op;
+    const sy_u64 *done = (const sy_u64 *)(send ? SY_MINE(d, sent) : SY_MINE(d, received));
+    op.d = d;
+    op.channel = channel;
+    op.epoch = done[channel] + 1;
+    return op;
+}
+
+/* Says to all ranks: this rank has begun, here is its word. By one warp of the launch. */
+SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u32 value, sy_u32 check)
+{
+    const struct sy_dev *d = op->d;
+    sy_u32 slot = op->channel * d->ranks + d->rank;
+    sy_fence_publish(c);
+    SY_FOR(p, c, d->ranks)
+    {
+        struct sy_start *to = (struct sy_start *)SY_PEER(d, p, start) + slot;
+        sy_put64(&to->check, sy_word(op->epoch, check));
+        sy_put64(&to->value, sy_word(op->epoch, value));
+    }
+}
+
+/* Called by all warps of a block when their roles are over, in bounded time. Returns 1 to warp 0 of
+ * the block that comes last; it closes the operation with sy_op_close(). */
+SY_DEV int sy_op_leave(struct sy_ctx *c, const struct sy_op *op, int send)
+{
+    sy_u32 *leaving = (sy_u32 *)SY_MINE(op->d, leaving) + (send ? 0 : SY_CHANNELS) + op->channel;
+    sy_u32 nth = 0;
+    sy_block_sync(c);
+    if (c->warp)
+        return 0;
+    sy_fence_device(c);
+    if (c->lane == 0)
+        nth = sy_add(leaving, 1u);
+    nth = sy_bcast(c, nth, 0);
+    sy_fence_device(c);
+    return nth == c->blocks - 1;
+}
+
+/* Leaves private memory as the next launch wants it, and counts the halves that are through. */
+SY_DEV void sy_op_close(struct sy_ctx *c, const struct sy_op *op, int send, int receive)
+{
+    const struct sy_dev *d = op->d;
+    sy_u32 *leaving = (sy_u32 *)SY_MINE(d, leaving) + (send ? 0 : SY_CHANNELS) + op->channel;
+    sy_u32 *ticket = (sy_u32 *)SY_MINE(d, ticket);
+    sy_u32 *source_ticket = (sy_u32 *)SY_MINE(d, source_ticket);
+    SY_FOR(i, c, d->ranks)
+    {
+        source_ticket[i] = 0;
+    }
+    if (c->lane == 0) {
+        for (int i = 0; i < 4; i++)
+            ticket[i] = 0;
+        *leaving = 0;
+        if (send)
+            ((sy_u64 *)SY_MINE(d, sent))[op->channel] = op->epoch;
+        if (receive)
+            ((sy_u64 *)SY_MINE(d, received))[op->channel] = op->epoch;
+    }
+    sy_warp_sync(c);
+}
+
+/* Next number of a counter in private memory, the same for all lanes. */
+SY_DEV sy_u32 sy_take(struct sy_ctx *c, sy_u32 *counter)
+{
+    sy_u32 n = c->lane == 0 ? sy_add(counter, 1u) : 0;
+    return sy_bcast(c, n, 0);
+}
+
+#endif

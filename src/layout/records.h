@@ -1,0 +1,127 @@
+/* records.h - what ranks write into each other's heaps, besides rows.
+ *
+ * Words that stand alone carry their own proof of arrival: the upper half of an 8-byte word is the
+ * low half of the operation's epoch, the lower half the value. Epochs start at 1, so a zeroed heap
+ * holds no valid word. Everything else is data, and counts only once a signal says so. */
+#ifndef SY_LAYOUT_RECORDS_H
+#define SY_LAYOUT_RECORDS_H
+
+#include "types.h"
+
+/* One channel per kind of operation: operations of a channel are numbered by epochs 1, 2, 3... */
+enum {
+    SY_CH_ROUTE = 0,
+    SY_CH_TDISPATCH = 1,
+    SY_CH_TCOMBINE = 2,
+    SY_CH_LDISPATCH = 3,
+    SY_CH_LCOMBINE = 4,
+    SY_CHANNELS = 5
+};
+
+#define SY_LAT_VIEWS_MAX 8
+
+/* Rows are counted in chunks: of a source's rows in dispatch, of this rank's tokens in combine. */
+#define SY_CHUNK_SHIFT 6
+#define SY_CHUNK_ROWS (1u << SY_CHUNK_SHIFT)
+
+/* A row moves in up to this many parts, each of which adds 1 to the counter of its chunk. */
+#define SY_PARTS_MAX 64u
+
+/* SY_COUNTER: a word that peers add to. Every operation adds the same amount in the end: what the
+ * peers do not need of it the owner adds after it has waited. So the counter's value before epoch e
+ * is (e - 1) * amount, and nobody keeps or clears anything. */
+#define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch) - 1u) * (sy_u32)(amount))
+
+/* start[channel][p]: rank p has begun operation `epoch`, and is through with all before it.
+ * value: dispatch, where p wants its rows (offset in the heap / SY_REGION_ALIGN + 1);
+ *        combine, where p's rows lie for fetching, in the same unit, or 0: p pushes them.
+ * check: a hash of what must be equal on all ranks (kind, types, shapes). */
+struct sy_start {
+    sy_u64 value; /* epoch << 32 | value */
+    sy_u64 check; /* epoch << 32 | check */
+};
+
+/* route_count[p]: words for the receiver, then one per expert of the receiver: its selections. */
+enum {
+    SY_COUNT_ROWS = 0,  /* distinct tokens of p that come here          */
+    SY_COUNT_CHECK = 1, /* a hash as above                              */
+    SY_COUNT_BAD = 2,   /* flat index (token * K + k) + 1 of p's first bad id, or 0 */
+    SY_COUNT_VALUE = 3, /* that id, low half                            */
+    SY_COUNT_HEAD = 4
+};
+
+/* route_base[p]: p's answer to a source; then one word per expert of p: where the source's rows of
+ * that expert begin (EXPERT_PACKED: in the output; EXPERT_SLABS: in the slab). */
+enum {
+    SY_BASE_ROWS = 0,     /* where the source's tokens begin in the order (source, token) */
+    SY_BASE_CAPACITY = 1, /* p's capacity                                                 */
+    SY_BASE_HEAD = 2
+};
+
+/* route_meta: one record per (token, destination), meta_words 32-bit words:
+ *   [0] token  [1] its place among the token's destinations, or SY_NOT_DELIVERED
+ *   [2 + k] layouts by token: local expert of selection k; by expert: its row; -1: not here */
+#define SY_META_TOKEN 0
+#define SY_META_FAN 1
+#define SY_META_SEL 2
+#define SY_NOT_DELIVERED 0xffffffffu /* dropped, and the source knows: nothing comes or goes */
+#define SY_ZERO_ROW 0x80000000u      /* dropped behind the source's back (latency): zeros go back */
+
+/* ld_tail: what travels behind a row in latency mode, the same to all destinations of a token:
+ *   [0] token  [1..3] 0  [4 + k] global expert id or -1  [4 + K + k] how many selections of that
+ *   expert by the same source come before  [4 + 2K + k] weight  [4 + 3K ...] scales, if any; the
+ * whole is a multiple of 16 bytes. */
+#define SY_TAIL_TOKEN 0
+#define SY_TAIL_IDS 4
+#define SY_TAIL_SCALES(topk) ((SY_TAIL_IDS + 3 * (topk) + 3u) / 4u * 4u)
+
+/* Where a row goes: one per destination of a token, in ascending order of ranks. */
+struct sy_dst {
+    sy_u32 rank;
+    sy_u32 row;   /* its place in the layout; by expert: of the first selection that fits        */
+    sy_u32 order; /* its place in the receiver's order (source, token)                           */
+    sy_u32 nth;   /* its place among this source's rows to that rank                             */
+};
+
+/* Why a kernel left. `what` is a sy_fault_what; the host makes the text of it. */
+struct sy_fault_record {
+    sy_u32 what;     /* 0: no record; written last */
+    sy_u32 channel;
+    sy_u32 culprit;
+    sy_u32 reporter;
+    sy_u64 epoch;
+    sy_u64 expected;
+    sy_u64 seen;
+    sy_u64 place;    /* offset in the heap of the word waited for */
+};
+
+enum sy_fault_what {
+    SY_FAULT_NONE = 0,
+    SY_FAULT_START = 1,    /* the culprit did not begin the operation                */
+    SY_FAULT_COUNT = 2,    /* its counts did not come                                */
+    SY_FAULT_BASE = 3,     /* its answer to counts did not come                      */
+    SY_FAULT_ROWS = 4,     /* its rows did not come                                  */
+    SY_FAULT_FETCH = 5,    /* it did not fetch rows                                  */
+    SY_FAULT_WEIGHTS = 6,  /* its weights did not come                               */
+    SY_FAULT_SELF = 7,     /* another part of this rank's kernel did not go on       */
+    SY_FAULT_CHECK = 8,    /* it runs the operation with other types or shapes       */
+    SY_FAULT_BYTES = 9,    /* it sent a value out of range                           */
+    SY_FAULT_LOST = 10,    /* its process is gone (written by the host)              */
+    SY_FAULT_ABORT = 11    /* sy_group_abort() (written by the host)                 */
+};
+
+/* Ids out of range, told to the host once per route. seq is written last. */
+struct sy_notice {
+    sy_u64 seq; /* how many so far */
+    sy_u32 rank;
+    sy_u32 token;
+    sy_u32 slot;
+    sy_u32 value;
+};
+
+SY_STATIC_ASSERT(sizeof(struct sy_start) == 16, "two words");
+SY_STATIC_ASSERT(sizeof(struct sy_dst) == 16, "one 16-byte load");
+SY_STATIC_ASSERT(sizeof(struct sy_fault_record) == 48, "no padding");
+SY_STATIC_ASSERT(sizeof(struct sy_notice) == 24, "no padding");
+
+#endif

@@ -1,0 +1,75 @@
+/* shape.h - how the shared memory of a block is cut; host (to size it) and device (to use it).
+ *
+ *   header | target[ranks] | tally[ranks] | ring control[pushers] | rings[pushers] | stages
+ *
+ * Per pusher `stages` stages of stage_bytes each: head | destinations | side | body. Macros, because
+ * host C and device C have no other common form of a function. */
+#ifndef SY_LAYOUT_SHAPE_H
+#define SY_LAYOUT_SHAPE_H
+
+#include "types.h"
+
+#define SY_ALIGN_UP(n, a) (((n) + (a)-1) / (a) * (a))
+
+#define SY_RING_ENTRIES 32u
+
+/* Private state of one stage. */
+struct sy_stage {
+    sy_u64 gate; /* of its load                     */
+    sy_u32 token, part;
+    sy_u32 fan;
+    sy_u32 bytes;
+    sy_u64 to;   /* combine: where the row goes     */
+    sy_u64 from; /* combine: where it comes from    */
+    sy_u32 code; /* combine: what the signaller counts */
+    sy_u32 reserved[5];
+};
+
+SY_STATIC_ASSERT(sizeof(struct sy_stage) == 64, "head of a stage");
+
+struct sy_tally {
+    sy_u32 chunk, count;
+};
+
+struct sy_ring_control {
+    sy_u32 head; /* items whose stores are done; by the pusher         */
+    sy_u32 over; /* 1: no more will come                               */
+    sy_u32 tail; /* items signalled; by the signaller                  */
+    sy_u32 seen; /* the signaller's copy of head                       */
+};
+
+#define SY_STAGE_DST 64u
+#define SY_STAGE_SIDE(fan) (SY_STAGE_DST + (fan)*16u)
+#define SY_STAGE_BODY(fan, side_bytes) SY_ALIGN_UP(SY_STAGE_SIDE(fan) + (side_bytes), 128u)
+#define SY_STAGE_BYTES(fan, side_bytes, body_bytes)                                                \
+    SY_ALIGN_UP(SY_STAGE_BODY(fan, side_bytes) + (body_bytes), 128u)
+
+/* Combine keeps the terms of a sum (16 bytes each) where dispatch keeps destinations. */
+#define SY_C_FAN(topk) (topk)
+#define SY_C_SH_BYTES(ranks, pushers, stages, stage_bytes, finishers, topk)                        \
+    (SY_SH_BYTES(ranks, pushers, stages, stage_bytes) + (finishers)*SY_C_FAN(topk) * 16u)
+
+#define SY_SH_TARGET 64u
+#define SY_SH_TALLY(ranks) (SY_SH_TARGET + (ranks)*8u)
+#define SY_SH_CONTROL(ranks) SY_ALIGN_UP(SY_SH_TALLY(ranks) + (ranks)*8u, 16u)
+#define SY_SH_RINGS(ranks, pushers) (SY_SH_CONTROL(ranks) + (pushers)*16u)
+#define SY_SH_STAGES(ranks, pushers)                                                               \
+    SY_ALIGN_UP(SY_SH_RINGS(ranks, pushers) + (pushers)*SY_RING_ENTRIES * 4u, 128u)
+#define SY_SH_BYTES(ranks, pushers, stages, stage_bytes)                                           \
+    (SY_SH_STAGES(ranks, pushers) + (pushers) * (stages) * (stage_bytes))
+
+/* The latency dispatch: header | counters | destinations | tail | row. */
+#define SY_LD_SH_COUNTERS 64u
+#define SY_LD_SH_DST(ranks, experts) SY_ALIGN_UP(SY_LD_SH_COUNTERS + ((ranks) + (experts)) * 4u, 16u)
+#define SY_LD_SH_TAIL(ranks, experts, fan) SY_ALIGN_UP(SY_LD_SH_DST(ranks, experts) + (fan)*16u, 128u)
+#define SY_LD_SH_ROW(ranks, experts, fan, tail_bytes)                                              \
+    SY_ALIGN_UP(SY_LD_SH_TAIL(ranks, experts, fan) + (tail_bytes), 128u)
+#define SY_LD_SH_BYTES(ranks, experts, fan, tail_bytes, row_bytes)                                 \
+    (SY_LD_SH_ROW(ranks, experts, fan, tail_bytes) + (row_bytes))
+
+/* The route kernel: header | counters of a chunk, per warp. */
+#define SY_ROUTE_SH_COUNTERS 64u
+#define SY_ROUTE_SH_BYTES(ranks, experts, warps)                                                   \
+    (SY_ROUTE_SH_COUNTERS + (warps) * ((ranks) + (experts)) * 4u)
+
+#endif
