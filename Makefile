@@ -41,11 +41,11 @@ $(BUILD)/%.o: %.c
 
 $(BUILD)/src/rt/cpu_kernels_base.o: src/rt/cpu_kernels.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -DSY_KERNELS=base -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -DSY_KERNELS_FOR=base -c -o $@ $<
 
 $(BUILD)/src/rt/cpu_kernels_v3.o: src/rt/cpu_kernels.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -O3 -march=x86-64-v3 -DSY_KERNELS=v3 -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -O3 -march=x86-64-v3 -DSY_KERNELS_FOR=v3 -c -o $@ $<
 
 $(BUILD)/libswitchyard.a: $(LIB_OBJ)
 	@rm -f $@

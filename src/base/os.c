@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -86,9 +88,34 @@ static int real_random(void *out, size_t bytes)
     return 0;
 }
 
+/* The bytes that fit, from the beginning of the file. */
+static ssize_t real_read_file(const char *path, void *out, size_t bytes)
+{
+    size_t got = 0;
+    ssize_t n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    while (got < bytes && (n = read(fd, (char *)out + got, bytes - got)) != 0) {
+        if (n < 0 && errno != EINTR)
+            break;
+        got += n > 0 ? (size_t)n : 0;
+    }
+    close(fd);
+    return n < 0 ? -1 : (ssize_t)got;
+}
+
+/* As pthread_create() it returns the error. A thread of the library takes no signals: they are the
+ * program's, and its handlers expect its own threads. */
 static int real_thread(pthread_t *thread, void *(*run)(void *), void *context)
 {
-    return pthread_create(thread, NULL, run, context);
+    sigset_t all, before;
+    int error;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, NULL, run, context);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
 }
 
 static void real_close(int fd)
@@ -128,12 +155,21 @@ const struct sy_os sy_os_real = {
     .recvmsg = real_recvmsg,
     .poll = poll,
     .pipe = real_pipe,
+    .set_option = setsockopt,
+    .get_option = getsockopt,
+    .socket_name = getsockname,
+    .interfaces = getifaddrs,
+    .read_file = real_read_file,
+    .at_fork = pthread_atfork,
     .random = real_random,
     .thread = real_thread,
     .free = free,
     .close = real_close,
+    .free_interfaces = freeifaddrs,
     .now_ns = real_now_ns,
     .sleep_ns = real_sleep_ns,
+    .user = geteuid,
+    .parent = getppid,
 };
 
 const struct sy_os *sy_os = &sy_os_real;

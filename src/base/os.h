@@ -1,7 +1,7 @@
 /* os.h - the seam to the operating system: every call that can fail, block or differ between runs.
  *
- * Library code calls sy_os->x(), never x() itself (scripts/tidy.py checks). Tests put their own table
- * here to make the n-th call fail; nobody changes it while a group exists. */
+ * Library code calls sy_os->x(), never x() itself (scripts/tidy.py checks). Tests put their own
+ * table here to make the n-th call fail; nobody changes it while a group exists. */
 #ifndef SY_BASE_OS_H
 #define SY_BASE_OS_H
 
@@ -33,8 +33,16 @@
     SY_OS(ssize_t, recvmsg, (int fd, struct msghdr *message))                                      \
     SY_OS(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms))                          \
     SY_OS(int, pipe, (int fds[2]))                                                                 \
+    SY_OS(int, set_option, (int fd, int level, int name, const void *value, socklen_t bytes))      \
+    SY_OS(int, get_option, (int fd, int level, int name, void *value, socklen_t *bytes))           \
+    SY_OS(int, socket_name, (int fd, struct sockaddr *at, socklen_t *bytes))                       \
+    SY_OS(int, interfaces, (struct ifaddrs * *list))                                               \
+    SY_OS(ssize_t, read_file, (const char *path, void *out, size_t bytes))                         \
+    SY_OS(int, at_fork, (void (*before)(void), void (*parent)(void), void (*child)(void)))         \
     SY_OS(int, random, (void *out, size_t bytes))                                                  \
     SY_OS(int, thread, (pthread_t * thread, void *(*run)(void *), void *context))
+
+struct ifaddrs;
 
 struct sy_os {
 #define SY_OS(result, name, parameters) result(*name) parameters;
@@ -42,8 +50,11 @@ struct sy_os {
 #undef SY_OS
     void (*free)(void *pointer);
     void (*close)(int fd);
+    void (*free_interfaces)(struct ifaddrs *list);
     uint64_t (*now_ns)(void); /* monotonic */
     void (*sleep_ns)(uint64_t ns);
+    uid_t (*user)(void);   /* effective                    */
+    pid_t (*parent)(void); /* process that started this one */
 };
 
 extern const struct sy_os *sy_os;     /* what the library uses   */

@@ -62,7 +62,8 @@ sy_status sy_param_get(int32_t index, sy_param_info *info)
     const struct param *p;
     int64_t value;
     int set;
-    SY_NEED(info && info->size >= sizeof *info, "sy_param_get: info is NULL or its size is not set");
+    SY_NEED(info && info->size >= sizeof *info,
+            "sy_param_get: info is NULL or its size is not set");
     SY_NEED(index >= 0 && index < PARAMS, "sy_param_get: there are %d parameters", PARAMS);
     p = table + index;
     SY_TRY(read_one(p, &value, &set));

@@ -1,8 +1,8 @@
 /* status.h - how functions of the library fail.
  *
  * A function that can fail returns sy_status and leaves one line of text for its caller's thread.
- * sy_fail() begins such a line where the cause is known; callers that know more put it in front with
- * sy_fail_in(). Programmer errors are SY_ASSERT, never a status. */
+ * sy_fail() begins such a line where the cause is known; callers that know more put it in front
+ * with sy_fail_in(). Programmer errors are SY_ASSERT, never a status. */
 #ifndef SY_BASE_STATUS_H
 #define SY_BASE_STATUS_H
 

@@ -1,4 +1,5 @@
-/* compat_cpu.h - the primitives of device code on the CPU engine: a warp has one lane and is a fiber.
+/* compat_cpu.h - the primitives of device code on the CPU engine: a warp has one lane and is a
+ * fiber.
  *
  * Sections as in compat_cuda.h; what each primitive promises stands in prims.h. A warp never blocks
  * its thread: whatever waits calls sy_pause(), which lets the other warps of the thread run. */
@@ -17,7 +18,7 @@
 #define SY_RESTRICT __restrict__
 #define SY_UNROLL(n)
 
-/* --- context ------------------------------------------------------------------------------------ */
+/* --- context -------------------------------------------------------------------------------- */
 struct sy_cpu_warp;
 
 struct sy_ctx {
@@ -31,7 +32,7 @@ void sy_cpu_pause(struct sy_ctx *c);
 void sy_cpu_block_sync(struct sy_ctx *c);
 sy_u64 sy_cpu_now_ns(struct sy_ctx *c);
 
-/* --- lanes --------------------------------------------------------------------------------------- */
+/* --- lanes ---------------------------------------------------------------------------------- */
 SY_DEV void sy_warp_sync(struct sy_ctx *c)
 {
     (void)c;
@@ -83,13 +84,13 @@ SY_DEV float sy_max16(struct sy_ctx *c, float v)
 }
 #define SY_MAX_LANES 1u
 
-/* --- blocks -------------------------------------------------------------------------------------- */
+/* --- blocks --------------------------------------------------------------------------------- */
 SY_DEV void sy_block_sync(struct sy_ctx *c)
 {
     sy_cpu_block_sync(c);
 }
 
-/* --- private words ------------------------------------------------------------------------------- */
+/* --- private words -------------------------------------------------------------------------- */
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
@@ -118,7 +119,7 @@ SY_DEV void sy_store_shared(sy_u32 *p, sy_u32 v)
     __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
 
-/* --- peers' words -------------------------------------------------------------------------------- */
+/* --- peers' words --------------------------------------------------------------------------- */
 SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     return __atomic_load_n(p, __ATOMIC_ACQUIRE);
@@ -144,7 +145,7 @@ SY_DEV sy_u32 sy_claim(sy_u32 *p)
     return __atomic_exchange_n(p, 1u, __ATOMIC_RELAXED);
 }
 
-/* --- fences -------------------------------------------------------------------------------------- */
+/* --- fences --------------------------------------------------------------------------------- */
 SY_DEV void sy_fence_publish(struct sy_ctx *c)
 {
     (void)c;
@@ -163,7 +164,7 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
     (void)c;
 }
 
-/* --- 16 bytes ------------------------------------------------------------------------------------ */
+/* --- 16 bytes ------------------------------------------------------------------------------- */
 struct sy_v16 {
     sy_u32 w[4];
 };
@@ -197,7 +198,7 @@ SY_DEV void sy_set16(void *p, struct sy_v16 v)
     memcpy(p, &v, 16);
 }
 
-/* --- bulk copies --------------------------------------------------------------------------------- */
+/* --- bulk copies ---------------------------------------------------------------------------- */
 typedef sy_u64 sy_gate;
 
 /* A load leaves the bytes where they are: the first store reads them into the cache anyway. */
@@ -277,7 +278,7 @@ SY_DEV void sy_store_commit(struct sy_ctx *c)
 #define SY_STORE_WAIT_READ(c, pending) ((void)(c))
 #define SY_STORE_WAIT_DONE(c, pending) ((void)(c))
 
-/* --- pacing -------------------------------------------------------------------------------------- */
+/* --- pacing --------------------------------------------------------------------------------- */
 struct sy_pace {
     sy_u64 next;
 };
@@ -293,7 +294,7 @@ SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u64 cycles)
     (void)cycles;
 }
 
-/* --- clock --------------------------------------------------------------------------------------- */
+/* --- clock ---------------------------------------------------------------------------------- */
 SY_DEV sy_u64 sy_now_ns(struct sy_ctx *c)
 {
     return sy_cpu_now_ns(c);

@@ -20,7 +20,7 @@
 #define SY_HAS_TMA 0
 #endif
 
-/* --- context ------------------------------------------------------------------------------------ */
+/* --- context -------------------------------------------------------------------------------- */
 struct sy_ctx {
     sy_u32 block, blocks, warp, warps, lane;
     sy_u8 *shared;
@@ -43,7 +43,7 @@ SY_DEV sy_u32 sy_shared_address(const void *p)
     return (sy_u32)__cvta_generic_to_shared(p);
 }
 
-/* --- lanes --------------------------------------------------------------------------------------- */
+/* --- lanes ---------------------------------------------------------------------------------- */
 #define SY_ALL_LANES 0xffffffffu
 
 SY_DEV void sy_warp_sync(struct sy_ctx *c)
@@ -101,14 +101,14 @@ SY_DEV float sy_max16(struct sy_ctx *c, float v)
 }
 #define SY_MAX_LANES 16u
 
-/* --- blocks -------------------------------------------------------------------------------------- */
+/* --- blocks --------------------------------------------------------------------------------- */
 SY_DEV void sy_block_sync(struct sy_ctx *c)
 {
     (void)c;
     __syncthreads();
 }
 
-/* --- private words ------------------------------------------------------------------------------- */
+/* --- private words -------------------------------------------------------------------------- */
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return atomicAdd(p, v);
@@ -138,7 +138,7 @@ SY_DEV void sy_store_shared(sy_u32 *p, sy_u32 v)
     asm volatile("st.release.cta.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
 
-/* --- peers' words -------------------------------------------------------------------------------- */
+/* --- peers' words --------------------------------------------------------------------------- */
 SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     sy_u32 v;
@@ -168,7 +168,7 @@ SY_DEV sy_u32 sy_claim(sy_u32 *p)
     return atomicExch_system(p, 1u);
 }
 
-/* --- fences -------------------------------------------------------------------------------------- */
+/* --- fences --------------------------------------------------------------------------------- */
 SY_DEV void sy_fence_publish(struct sy_ctx *c)
 {
     (void)c;
@@ -187,7 +187,7 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
 #endif
 }
 
-/* --- 16 bytes ------------------------------------------------------------------------------------ */
+/* --- 16 bytes ------------------------------------------------------------------------------- */
 struct sy_v16 {
     sy_u32 w[4];
 };
@@ -226,7 +226,7 @@ SY_DEV void sy_set16(void *p, struct sy_v16 v)
     *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
 }
 
-/* --- bulk copies --------------------------------------------------------------------------------- */
+/* --- bulk copies ---------------------------------------------------------------------------- */
 typedef sy_u64 sy_gate;
 
 #define SY_STAGED(stage, source) ((void)(source), (const sy_u8 *)(stage))
@@ -242,10 +242,10 @@ SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
 SY_DEV void sy_load_expect(struct sy_ctx *c, sy_gate *gate, sy_u32 bytes)
 {
     if (c->lane == 0)
-        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                         sy_shared_address(gate)),
-                     "r"(bytes)
-                     : "memory");
+        asm volatile(
+            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(sy_shared_address(gate)),
+            "r"(bytes)
+            : "memory");
 }
 SY_DEV void sy_load_bulk(struct sy_ctx *c, sy_gate *gate, void *stage, const void *from,
                          sy_u32 bytes)
@@ -323,7 +323,7 @@ SY_DEV void sy_store_commit(struct sy_ctx *c)
 #define SY_STORE_WAIT_DONE(c, pending) sy_warp_sync(c)
 #endif
 
-/* --- pacing -------------------------------------------------------------------------------------- */
+/* --- pacing --------------------------------------------------------------------------------- */
 struct sy_pace {
     sy_u64 next; /* SM clock at which the next store may go */
 };
@@ -341,7 +341,7 @@ SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u32 cycles)
     p->next = (p->next + credit < now ? now - credit : p->next) + cycles;
 }
 
-/* --- clock --------------------------------------------------------------------------------------- */
+/* --- clock ---------------------------------------------------------------------------------- */
 SY_DEV sy_u64 sy_now_ns(struct sy_ctx *c)
 {
     sy_u64 t;
@@ -354,7 +354,7 @@ SY_DEV void sy_pause(struct sy_ctx *c)
     (void)c;
 }
 
-/* --- numbers ------------------------------------------------------------------------------------- */
+/* --- numbers -------------------------------------------------------------------------------- */
 SY_DEV float sy_bits_f32(sy_u32 u)
 {
     return __uint_as_float(u);

@@ -71,16 +71,15 @@ SY_DEV sy_u32 sy_beyond(sy_u32 first, sy_u32 n, sy_u32 capacity)
 }
 
 /* Totals: [0] tokens, [1] rows that would fit everything, [2] dropped, [3] overflow, [4] bad. */
-SY_DEV void sy_counts_totals(struct sy_ctx *c, const struct sy_dev *d,
-                             const struct sy_dev_route *r, const sy_u64 *words)
+SY_DEV void sy_counts_totals(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
+                             const sy_u64 *words)
 {
     const sy_s32 *experts = (const sy_s32 *)SY_ROUTE_AT(r, expert_counts);
     const sy_s32 *offsets = (const sy_s32 *)SY_ROUTE_AT(r, expert_offsets);
     const sy_s32 *sources = (const sy_s32 *)SY_ROUTE_AT(r, source_counts);
     sy_s32 *totals = (sy_s32 *)SY_ROUTE_AT(r, totals);
     sy_u32 tokens = 0, largest = 0, dropped = 0, bad = 0, rows;
-    SY_FOR(s, c, d->ranks)
-    {
+    SY_FOR (s, c, d->ranks) {
         sy_u32 n = (sy_u32)sources[s];
         tokens += n;
         bad |= sy_announced(d, words, s, SY_COUNT_BAD);
@@ -89,8 +88,7 @@ SY_DEV void sy_counts_totals(struct sy_ctx *c, const struct sy_dev *d,
             dropped += sy_beyond(0, n, r->capacity);
         }
     }
-    SY_FOR(e, c, sy_by_expert(r->layout) ? d->local : 0)
-    {
+    SY_FOR (e, c, sy_by_expert(r->layout) ? d->local : 0) {
         sy_u32 n = (sy_u32)experts[e];
         largest = n > largest ? n : largest;
         dropped += sy_beyond(r->layout == SY_L_PACKED ? (sy_u32)offsets[e] : 0, n, r->capacity);
@@ -116,8 +114,8 @@ SY_DEV void sy_counts_totals(struct sy_ctx *c, const struct sy_dev *d,
 }
 
 /* Tells the host of ids out of range: the lowest rank's first. */
-SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d,
-                             const struct sy_dev_route *r, const sy_u64 *words)
+SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
+                             const sy_u64 *words)
 {
     struct sy_notice *notice = (struct sy_notice *)SY_MINE(d, notice);
     if (c->lane)

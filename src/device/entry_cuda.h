@@ -1,4 +1,5 @@
-/* entry_cuda.h - the kernels' entry points for NVRTC and nvcc. SY_ONLY_<name> leaves out the others. */
+/* entry_cuda.h - the kernels' entry points for NVRTC and nvcc. SY_ONLY_<name> leaves out the
+ * others. */
 #ifndef SY_DEVICE_ENTRY_CUDA_H
 #define SY_DEVICE_ENTRY_CUDA_H
 

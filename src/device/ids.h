@@ -4,8 +4,8 @@
 
 #include "sync.h"
 
-/* Remembers the lowest selection with an id that is none. The index is kept inverted: zero is "none"
- * and the largest is the lowest. */
+/* Remembers the lowest selection with an id that is none. The index is kept inverted: zero is
+ * "none" and the largest is the lowest. */
 SY_DEV void sy_bad_id(const struct sy_dev_route *r, sy_u32 flat, sy_s64 value)
 {
     sy_max64((sy_u64 *)SY_ROUTE_AT(r, bad), (sy_u64)~flat << 32 | (sy_u32)value);

@@ -8,13 +8,15 @@
  *   pull   the holder's rows lie in its heap and the source reads them there. Throughput mode only.
  *
  * Roles of a block's warps:
+ *
  *   pusher     takes rows, nearest source first and then round, makes and sends them;
  *   signaller  adds to the sources' counters (latency mode: the pushers do it);
  *   finisher   sums tokens as their rows are complete.
  *
- * Who writes what: holder h writes tc_rows, tc_side of s at the places that s gave each token, after s
- * has begun. Latency mode has two halves of lc_rows by epoch, and s need only have begun the operation
- * before. Signals: tc_arrive[chunk of tokens], lc_arrive[half][token]; tc_done[s] at h: s has read. */
+ * Who writes what: holder h writes tc_rows, tc_side of s at the places that s gave each token,
+ * after s has begun. Latency mode has two halves of lc_rows by epoch, and s need only have begun
+ * the operation before. Signals: tc_arrive[chunk of tokens], lc_arrive[half][token]; tc_done[s] at
+ * h: s has read. */
 #ifndef SY_DEVICE_K_COMBINE_H
 #define SY_DEVICE_K_COMBINE_H
 
@@ -30,8 +32,8 @@ struct sy_co {
     const struct sy_combine_kargs *a;
     const struct sy_op *op;
     sy_u32 latency;
-    sy_u64 half;         /* which half of lc_..., as a factor */
-    sy_u8 **rows_of;     /* [holder]: its rows, if it lets us read them; NULL: it pushes */
+    sy_u64 half;     /* which half of lc_..., as a factor */
+    sy_u8 **rows_of; /* [holder]: its rows, if it lets us read them; NULL: it pushes */
     struct sy_shared sh;
 };
 
@@ -51,6 +53,18 @@ SY_DEV float *sy_co_side(const struct sy_co *o, sy_u8 *heap, sy_u32 token, sy_u3
     if (!o->latency)
         return (float *)(heap + d->at.tc_side) + place;
     return (float *)(heap + d->at.lc_side) + o->half * half + place;
+}
+/* Latency mode, weighted sums, layouts by token: does a dropped row stand for this term? Its zeros
+ * must not be multiplied with a weight, which may be infinite. */
+SY_DEV sy_u32 *sy_co_dropped(const struct sy_co *o, sy_u8 *heap, sy_u32 token, sy_u32 j)
+{
+    const struct sy_dev *d = &o->a->d;
+    sy_u64 half = (sy_u64)d->lat_tokens_max * d->fan_max;
+    return (sy_u32 *)(heap + d->at.lc_dropped) + o->half * half + (sy_u64)token * o->a->r.fan + j;
+}
+SY_DEV int sy_co_tells_dropped(const struct sy_co *o)
+{
+    return o->latency && o->a->weighted && !sy_by_expert(o->a->r.layout);
 }
 /* Weights that a source sent ahead for a row. */
 SY_DEV float *sy_co_ahead(const struct sy_co *o, sy_u8 *heap, sy_u32 order)
@@ -72,10 +86,10 @@ SY_DEV sy_u32 *sy_co_counter(const struct sy_co *o, sy_u8 *heap, sy_u32 token)
 /* Do holders need this source's weights before they can push? */
 SY_DEV int sy_co_ahead_needed(const struct sy_co *o)
 {
-    return o->a->weights.data && sy_by_expert(o->a->r.layout);
+    return o->a->weighted && sy_by_expert(o->a->r.layout);
 }
 
-/* --- weights ahead ---------------------------------------------------------------------------------- */
+/* --- weights ahead -------------------------------------------------------------------------- */
 
 SY_DEV void sy_co_send_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 worker,
                                sy_u32 workers)
@@ -90,23 +104,22 @@ SY_DEV void sy_co_send_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 w
             if (o->rows_of[to->rank])
                 continue; /* this rank reads those rows and weighs them itself */
             float *w = sy_co_ahead(o, a->d.peers[to->rank], to->order);
-            SY_FOR(k, c, a->r.topk)
-            {
+            SY_FOR (k, c, a->r.topk) {
                 sy_put32(w + k, *(const sy_u32 *)(sy_out_at(&a->weights, t) +
                                                   (sy_s64)k * a->weights.stride1));
             }
         }
     sy_fence_publish(c);
     for (sy_u32 t = worker; t < a->tokens; t += workers)
-        SY_FOR(j, c, fan[t])
-        {
+        SY_FOR (j, c, fan[t]) {
             sy_u32 p = dst[(sy_u64)t * a->r.fan + j].rank;
             if (!o->rows_of[p])
                 sy_signal_add((sy_u32 *)(a->d.peers[p] + region) + a->d.rank, 1u);
         }
 }
 
-/* Holder: until the weights of a source are here. Nothing but a pusher of expert rows needs them. */
+/* Holder: until the weights of a source are here. Nothing but a pusher of expert rows needs them.
+ */
 SY_DEV int sy_co_wait_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 source)
 {
     const struct sy_dev *d = &o->a->d;
@@ -118,7 +131,7 @@ SY_DEV int sy_co_wait_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 so
                          source);
 }
 
-/* --- pusher ----------------------------------------------------------------------------------------- */
+/* --- pusher --------------------------------------------------------------------------------- */
 
 /* The row of x that stands for a received row in the layouts by token. */
 SY_DEV const sy_u8 *sy_co_own_row(const struct sy_combine_kargs *a, sy_u32 source, sy_u32 nth)
@@ -127,7 +140,8 @@ SY_DEV const sy_u8 *sy_co_own_row(const struct sy_combine_kargs *a, sy_u32 sourc
     return sy_out_at(&a->x, row);
 }
 
-/* The terms of a received row in the layouts by expert, k ascending. By one warp, all lanes agree. */
+/* The terms of a received row in the layouts by expert, k ascending. By one warp, all lanes agree.
+ */
 SY_DEV sy_u32 sy_co_own_terms(const struct sy_co *o, sy_u32 order, struct sy_term *terms)
 {
     const struct sy_combine_kargs *a = o->a;
@@ -138,23 +152,25 @@ SY_DEV sy_u32 sy_co_own_terms(const struct sy_co *o, sy_u32 order, struct sy_ter
         if (sel[k] < 0)
             continue;
         terms[n].row = sy_out_at(&a->x, (sy_u32)sel[k]);
-        terms[n].weight = a->weights.data ? sy_bits_f32(sy_get32(w + k)) : 0.0f;
-        terms[n++].flags = a->weights.data ? SY_TERM_WEIGHTED : 0;
+        terms[n].weight = a->weighted ? sy_bits_f32(sy_get32(w + k)) : 0.0f;
+        terms[n++].flags = a->weighted ? SY_TERM_WEIGHTED : 0;
     }
     return n;
 }
 
-/* Weights on their way back. */
+/* Weights on their way back. A row that was dropped here has none. */
 SY_DEV void sy_co_push_side(struct sy_ctx *c, const struct sy_co *o, sy_u32 source, sy_u32 nth,
                             sy_u32 order, float *to)
 {
+    sy_u32 dropped = ((const sy_u32 *)SY_ROUTE_AT(&o->a->r, recv_fan))[order] & SY_ZERO_ROW;
     const struct sy_combine_kargs *a = o->a;
     const sy_s32 *sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * a->r.topk;
     sy_u32 row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
-    SY_FOR(k, c, a->r.topk)
-    {
+    SY_FOR (k, c, a->r.topk) {
         const sy_u8 *from = 0;
-        if (sel[k] >= 0 && sy_by_expert(a->r.layout))
+        if (dropped)
+            from = 0;
+        else if (sel[k] >= 0 && sy_by_expert(a->r.layout))
             from = sy_out_at(&a->row_weights, (sy_u32)sel[k]);
         else if (sel[k] >= 0 && a->row_probs.data)
             from = sy_out_at(&a->row_probs, row) + (sy_s64)sel[k] * a->row_probs.stride1;
@@ -201,7 +217,7 @@ SY_DEV void sy_co_fetch(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe 
     const sy_u8 *row = 0;
     if (j != SY_NOT_DELIVERED && sy_by_expert(a->r.layout)) {
         terms = sy_co_own_terms(o, order, (struct sy_term *)sy_stage_dst(s));
-        if (terms == 1 && !a->weights.data)
+        if (terms == 1 && !a->weighted)
             row = ((struct sy_term *)sy_stage_dst(s))->row;
     } else if (!(j & SY_ZERO_ROW)) {
         row = sy_co_own_row(a, source, nth);
@@ -222,6 +238,8 @@ SY_DEV void sy_co_fetch(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe 
     } else {
         sy_load_expect(c, &s->gate, 0);
     }
+    if (sy_co_tells_dropped(o) && c->lane == 0)
+        sy_put32(sy_co_dropped(o, a->d.peers[source], token, j & ~SY_ZERO_ROW), j & SY_ZERO_ROW);
     if (a->carry && part == 0 && j != SY_NOT_DELIVERED)
         sy_co_push_side(c, o, source, nth, order,
                         sy_co_side(o, a->d.peers[source], token, j & ~SY_ZERO_ROW));
@@ -312,7 +330,7 @@ SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *
     sy_pipe_end(c, p, begun);
 }
 
-/* --- signaller -------------------------------------------------------------------------------------- */
+/* --- signaller ------------------------------------------------------------------------------ */
 
 SY_DEV void sy_co_flush(const struct sy_co *o, struct sy_tally *t, sy_u32 source)
 {
@@ -326,8 +344,7 @@ SY_DEV void sy_co_signal(struct sy_ctx *c, struct sy_co *o)
 {
     sy_u32 spins = 0, code;
     sy_u64 since = 0;
-    SY_FOR(p, c, o->a->d.ranks)
-    {
+    SY_FOR (p, c, o->a->d.ranks) {
         o->sh.tally[p].count = 0;
     }
     sy_warp_sync(c);
@@ -354,13 +371,12 @@ SY_DEV void sy_co_signal(struct sy_ctx *c, struct sy_co *o)
         sy_warp_sync(c);
     }
     sy_fence_publish(c);
-    SY_FOR(p, c, o->a->d.ranks)
-    {
+    SY_FOR (p, c, o->a->d.ranks) {
         sy_co_flush(o, o->sh.tally + p, p);
     }
 }
 
-/* --- finisher --------------------------------------------------------------------------------------- */
+/* --- finisher ------------------------------------------------------------------------------- */
 
 /* How many row parts of a token its holders push. */
 SY_DEV sy_u32 sy_co_pushed(const struct sy_co *o, sy_u32 token)
@@ -374,8 +390,8 @@ SY_DEV sy_u32 sy_co_pushed(const struct sy_co *o, sy_u32 token)
     return n * a->s.parts;
 }
 
-/* Until the pushed rows of a token's counter are here; the first unit of a counter settles it. *last:
- * the counter that this warp has waited for already. */
+/* Until the pushed rows of a token's counter are here; the first unit of a counter settles it.
+ * *last: the counter that this warp has waited for already. */
 SY_DEV int sy_co_await(struct sy_ctx *c, const struct sy_co *o, sy_u32 token, int settle,
                        sy_u32 **last)
 {
@@ -391,8 +407,8 @@ SY_DEV int sy_co_await(struct sy_ctx *c, const struct sy_co *o, sy_u32 token, in
     for (sy_u32 t = first + c->lane; t < end; t += SY_LANES)
         n += sy_co_pushed(o, t);
     n = sy_sum(c, n);
-    if (n && !sy_wait_count(c, o->op, counter, SY_COUNTER_BASE(round, amount) + n, SY_FAULT_ROWS,
-                            ~0u))
+    if (n &&
+        !sy_wait_count(c, o->op, counter, SY_COUNTER_BASE(round, amount) + n, SY_FAULT_ROWS, ~0u))
         return 0;
     if (settle && c->lane == 0)
         sy_signal_add(counter, amount - n);
@@ -409,12 +425,14 @@ SY_DEV sy_u32 sy_co_terms(const struct sy_co *o, sy_u32 token, struct sy_term *t
         (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * K;
-    const sy_u8 *w = a->weights.data ? sy_out_at(&a->weights, token) : 0;
+    const sy_u8 *w = a->weighted ? sy_out_at(&a->weights, token) : 0;
     int by_expert = sy_by_expert(a->r.layout);
     *grouped = 0;
     for (sy_u32 j = 0; j < fan; j++) {
         sy_u32 p = dst[j].rank;
         float sum = 0.0f;
+        if (sy_co_tells_dropped(o) && sy_get32(sy_co_dropped(o, a->d.heap, token, j)))
+            continue;
         if (by_expert && !o->rows_of[p]) {
             terms[n].flags = SY_TERM_ENDS;
             terms[n++].row = sy_co_row(o, a->d.heap, token, j);
@@ -444,33 +462,40 @@ SY_DEV sy_u32 sy_co_terms(const struct sy_co *o, sy_u32 token, struct sy_term *t
     return n;
 }
 
-/* The weights that came back for a token. Lanes over k; equal ids add up in out_probs. */
+/* The weight that came back for one selection. Per lane. */
+SY_DEV float sy_co_weight(const struct sy_co *o, sy_u32 token, const sy_s32 *ids, sy_u32 k)
+{
+    const struct sy_combine_kargs *a = o->a;
+    const struct sy_dst *dst =
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+    sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token];
+    for (sy_u32 j = 0; ids[k] >= 0 && j < fan; j++)
+        if (dst[j].rank == a->d.owner[ids[k]])
+            return sy_bits_f32(sy_get32(sy_co_side(o, a->d.heap, token, j) + k));
+    return 0.0f;
+}
+
+/* The weights that came back for a token. In out_probs those of equal ids add up, k ascending. */
 SY_DEV void sy_co_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 token)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 K = a->r.topk, fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token];
-    const struct sy_dst *dst =
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+    sy_u32 K = a->r.topk;
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     float *probs = a->out_probs.data ? (float *)sy_out_at(&a->out_probs, token) : 0;
-    SY_FOR(e, c, probs ? a->d.experts : 0)
-    {
+    SY_FOR (e, c, probs ? a->d.experts : 0) {
         probs[e] = 0.0f;
     }
     sy_warp_sync(c);
-    for (sy_u32 k0 = 0; k0 < K; k0 += probs ? 1 : SY_LANES) {
-        sy_u32 k = probs ? k0 : k0 + c->lane, j = 0;
-        float v = 0.0f;
-        if (k >= K)
-            continue;
-        while (ids[k] >= 0 && j < fan && dst[j].rank != a->d.owner[ids[k]])
-            j++;
-        if (ids[k] >= 0 && j < fan)
-            v = sy_bits_f32(sy_get32(sy_co_side(o, a->d.heap, token, j) + k));
-        if (a->out_weights.data && (!probs || c->lane == 0))
+    SY_FOR (k, c, K) {
+        float v = sy_co_weight(o, token, ids, k);
+        if (a->out_weights.data)
             *(float *)(sy_out_at(&a->out_weights, token) + (sy_s64)k * a->out_weights.stride1) = v;
-        if (probs && ids[k] >= 0 && c->lane == 0)
-            probs[ids[k]] = probs[ids[k]] + v;
+        if (!probs || ids[k] < 0 || !sy_is_first_of(ids, k))
+            continue;
+        for (sy_u32 i = k + 1; i < K; i++)
+            if (ids[i] == ids[k])
+                v = sy_add_f32(v, sy_co_weight(o, token, ids, i));
+        probs[ids[k]] = v;
     }
 }
 
@@ -518,7 +543,7 @@ SY_DEV void sy_co_finish(struct sy_ctx *c, const struct sy_co *o, sy_u32 finishe
                           SY_C_AMOUNT(&a->d, o->latency));
 }
 
-/* --- the kernel ------------------------------------------------------------------------------------- */
+/* --- the kernel ----------------------------------------------------------------------------- */
 
 /* Waits for every rank's start, and notes whose rows can be read. By one warp per block. */
 SY_DEV int sy_co_starts(struct sy_ctx *c, struct sy_co *o)
@@ -588,8 +613,7 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     for (sy_u32 s = 0; weighed && s < d->ranks; s++)
         if (!sy_co_wait_weights(c, o, s))
             return 0;
-    SY_FOR(s, c, d->ranks)
-    {
+    SY_FOR (s, c, d->ranks) {
         sy_signal_add(weigh + s, amount - (weighed ? live[s] : 0));
     }
     if (o->latency) {
@@ -597,8 +621,7 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
         return 1;
     }
     sy_fence_publish(c);
-    SY_FOR(p, c, d->ranks)
-    {
+    SY_FOR (p, c, d->ranks) {
         sy_put64((sy_u64 *)SY_PEER(d, p, tc_done) + d->rank, sy_word(o->op->epoch, 1u));
     }
     for (sy_u32 base = 0; a->pull && base < d->ranks; base += SY_LANES) {
@@ -615,10 +638,10 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     const struct sy_combine_kargs *a = o->a;
     const struct sy_shape *s = &a->s;
     sy_u32 finisher = s->pushers + s->signallers;
-    struct sy_pipe pipe;
+    struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(a->r.topk), 0);
     if (c->warp < s->pushers)
-        sy_pipe_begin(c, &pipe, &o->sh, s, SY_C_FAN(a->r.topk), 0);
-    if (c->block == 0 && c->warp == 0 && a->send)
+        sy_pipe_begin(c, &pipe, s);
+    if (c->block == 0 && c->warp == 0 && a->send && sy_rows_suffice(c, o->op, &a->r, a->x.rows))
         sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
     if (c->warp == c->warps - 1) {
         int ready = sy_co_starts(c, o);

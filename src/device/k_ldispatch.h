@@ -2,8 +2,9 @@
  *
  * Nothing is exchanged before the rows: each source has a place of its own at every receiver, and a
  * row's number among its source's rows follows from the source's ids alone. A block takes a token,
- * loads its row, counts the tokens before it meanwhile, and sends row and tail (ids, weights, scales)
- * to each rank; one block more sends the counts. Receivers put rows where the layout wants them.
+ * loads its row, counts the tokens before it meanwhile, and sends row and tail (ids, weights,
+ * scales) to each rank; one block more sends the counts. Receivers put rows where the layout wants
+ * them.
  *
  * Who writes what: source s writes ld_rows, ld_tail [view][s][nth] and ld_count [view][s] of p. Not
  * before p is through with the view: p has begun the operation after the view's last, and also the
@@ -23,10 +24,10 @@ struct sy_ld_shared {
     sy_u32 *ready;
     sy_u32 *fan;
     sy_gate *gate;
-    sy_u32 *by_rank;     /* [ranks]: rows of the tokens so far          */
-    sy_u32 *by_expert;   /* [experts]: selections of the tokens so far  */
-    struct sy_dst *dst;  /* [fan]: of the block's token                 */
-    sy_u8 *tail;         /* what travels behind the row                 */
+    sy_u32 *by_rank;    /* [ranks]: rows of the tokens so far          */
+    sy_u32 *by_expert;  /* [experts]: selections of the tokens so far  */
+    struct sy_dst *dst; /* [fan]: of the block's token                 */
+    sy_u8 *tail;        /* what travels behind the row                 */
     sy_u8 *row;
 };
 
@@ -48,8 +49,7 @@ SY_DEV struct sy_ld_shared sy_ld_carve(struct sy_ctx *c, const struct sy_ldispat
 SY_DEV sy_u8 *sy_ld_rows(const struct sy_ldispatch_args *a, sy_u8 *heap, sy_u32 source)
 {
     sy_u64 view = (sy_u64)a->view * a->d.ranks * a->d.lat_tokens_max * a->row_bytes_max;
-    return heap + a->d.at.ld_rows + view +
-           (sy_u64)source * a->d.lat_tokens_max * a->out.row_bytes;
+    return heap + a->d.at.ld_rows + view + (sy_u64)source * a->d.lat_tokens_max * a->out.row_bytes;
 }
 SY_DEV sy_u8 *sy_ld_tails(const struct sy_ldispatch_args *a, sy_u8 *heap, sy_u32 source)
 {
@@ -62,7 +62,7 @@ SY_DEV sy_u64 *sy_ld_words(const struct sy_ldispatch_args *a, sy_u8 *heap)
     return (sy_u64 *)(heap + a->d.at.ld_count) + (sy_u64)a->view * a->d.ranks * stride;
 }
 
-/* --- send ------------------------------------------------------------------------------------------ */
+/* --- send ----------------------------------------------------------------------------------- */
 
 SY_DEV sy_s32 sy_ld_id(const struct sy_ldispatch_args *a, sy_u32 token, sy_u32 k)
 {
@@ -107,14 +107,12 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
     sy_s32 *ids = (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     struct sy_dst *keep = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
     sy_u32 *tail = (sy_u32 *)sh->tail;
-    SY_FOR(k, c, K)
-    {
+    SY_FOR (k, c, K) {
         ids[k] = sy_ld_id(a, token, k);
         tail[SY_TAIL_IDS + k] = (sy_u32)ids[k];
     }
     sy_warp_sync(c);
-    SY_FOR(k, c, K)
-    {
+    SY_FOR (k, c, K) {
         sy_s32 id = ids[k];
         sy_u32 nth = 0, fan_at = 0;
         for (sy_u32 i = 0; i < k; i++)
@@ -140,8 +138,8 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
 }
 
 /* Weights and scales behind the ids. All warps; quantisation has written its scales itself. */
-SY_DEV void sy_ld_tail(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                       struct sy_ld_shared *sh, sy_u32 token)
+SY_DEV void sy_ld_tail(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
+                       sy_u32 token)
 {
     sy_u32 K = a->r.topk, step = c->warps * SY_LANES, first = c->warp * SY_LANES + c->lane;
     float *weights = (float *)sh->tail + SY_TAIL_IDS + 2 * K;
@@ -150,21 +148,21 @@ SY_DEV void sy_ld_tail(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         sy_s32 id = a->probs.data ? sy_ld_id(a, token, k) : -1;
         weights[k] = 0.0f;
         if (a->weights.data)
-            weights[k] = *(const float *)(sy_out_at(&a->weights, token) +
-                                          (sy_s64)k * a->weights.stride1);
+            weights[k] =
+                *(const float *)(sy_out_at(&a->weights, token) + (sy_s64)k * a->weights.stride1);
         else if (id >= 0)
             weights[k] =
                 *(const float *)(sy_out_at(&a->probs, token) + (sy_s64)id * a->probs.stride1);
     }
     if (a->scales.data)
         for (sy_u32 i = first; i < a->out.scale_words; i += step)
-            scales[i] = *(const sy_u32 *)(sy_out_at(&a->scales, token) +
-                                          (sy_s64)i * a->scales.stride1);
+            scales[i] =
+                *(const sy_u32 *)(sy_out_at(&a->scales, token) + (sy_s64)i * a->scales.stride1);
 }
 
 /* Row and tail to the token's ranks, a warp per rank, from another one for each rank and token. */
-SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                       struct sy_ld_shared *sh, sy_u32 token)
+SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
+                       sy_u32 token)
 {
     const struct sy_dev *d = &a->d;
     const sy_u8 *row = a->quant ? sh->row : SY_STAGED(sh->row, sy_out_at(&a->x, token));
@@ -174,8 +172,8 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         sy_u8 *heap = d->peers[to->rank];
         sy_store_bulk(c, sy_ld_rows(a, heap, d->rank) + (sy_u64)to->nth * a->out.row_bytes, row,
                       a->out.row_bytes);
-        sy_store_bulk(c, sy_ld_tails(a, heap, d->rank) + (sy_u64)to->nth * a->tail_bytes,
-                      sh->tail, a->tail_bytes);
+        sy_store_bulk(c, sy_ld_tails(a, heap, d->rank) + (sy_u64)to->nth * a->tail_bytes, sh->tail,
+                      a->tail_bytes);
         sy_store_commit(c);
         SY_STORE_WAIT_DONE(c, 0);
         sy_fence_publish(c);
@@ -194,8 +192,7 @@ SY_DEV void sy_ld_tell(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
         sy_u32 p = (d->rank + i) % d->ranks, first = d->firsts[p];
         sy_u64 *to = sy_ld_words(a, d->peers[p]);
         to += (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max);
-        SY_FOR(e, c, d->firsts[p + 1] - first)
-        {
+        SY_FOR (e, c, d->firsts[p + 1] - first) {
             sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, sh->by_expert[first + e]));
         }
         if (c->lane == 0) {
@@ -225,8 +222,8 @@ SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
 }
 
 /* Begins to bring the token's row into shared memory. */
-SY_DEV void sy_ld_load(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                       struct sy_ld_shared *sh, sy_u32 token)
+SY_DEV void sy_ld_load(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
+                       sy_u32 token)
 {
     if (a->quant || c->warp || token >= a->tokens)
         return;
@@ -243,9 +240,8 @@ SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
     if (token < a->tokens)
         sy_ld_tail(c, a, sh, token);
     if (a->quant && token < a->tokens)
-        sy_quant_row(c, sy_out_at(&a->x, token), sh->row,
-                     sh->tail + SY_TAIL_SCALES(a->r.topk) * 4u, a->hidden, a->quant,
-                     (c->warp * SY_LANES + c->lane) / SY_MAX_LANES,
+        sy_quant_row(c, sy_out_at(&a->x, token), sh->row, sh->tail + SY_TAIL_SCALES(a->r.topk) * 4u,
+                     a->hidden, a->quant, (c->warp * SY_LANES + c->lane) / SY_MAX_LANES,
                      c->warps * SY_LANES / SY_MAX_LANES);
     sy_ld_count(c, a, sh, counted, token);
     if (turn == 0 && c->warp == c->warps - 1) {
@@ -290,7 +286,7 @@ SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
             return;
 }
 
-/* --- receive --------------------------------------------------------------------------------------- */
+/* --- receive -------------------------------------------------------------------------------- */
 
 /* Waits for the announcement of rank p and checks it. */
 SY_DEV int sy_ld_hear(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
@@ -315,8 +311,8 @@ SY_DEV int sy_ld_hear(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
     return !sy_any(c, wrong != 0);
 }
 
-/* The local places of a row's selections become the route's. Returns how many ranks of the token are
- * below this one, with SY_ZERO_ROW if nothing of the row fits; *good: the tail is in order. */
+/* The local places of a row's selections become the route's. Returns how many ranks of the token
+ * are below this one, with SY_ZERO_ROW if nothing of the row fits; *good: the tail is in order. */
 SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args *a,
                                const sy_u32 *tail, sy_u32 source, sy_u32 nth, int *good)
 {
@@ -326,8 +322,7 @@ SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args 
     sy_u32 order = source * d->lat_tokens_max + nth, K = a->r.topk, below = 0, fits = 0, wrong = 0;
     sy_s32 *sel = (sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * K;
     const sy_s32 *ids = (const sy_s32 *)tail + SY_TAIL_IDS;
-    SY_FOR(k, c, K)
-    {
+    SY_FOR (k, c, K) {
         sy_s32 id = (sy_s32)sy_get32(ids + k), place = -1;
         if (id < -1 || id >= (sy_s32)d->experts) {
             wrong = 1;
@@ -347,8 +342,7 @@ SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args 
         sel[k] = place;
     }
     sy_warp_sync(c);
-    SY_FOR(k, c, K)
-    {
+    SY_FOR (k, c, K) {
         sy_u32 id = sy_get32(ids + k);
         int first = id < d->experts && d->owner[id] < d->rank;
         for (sy_u32 i = 0; first && i < k; i++) {
@@ -438,7 +432,7 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
         if (c->warp == 0) {
             sy_counts(c, d, &a->r, sy_ld_words(a, d->heap));
             sy_fence_device(c);
-            if (c->lane == 0)
+            if (sy_rows_suffice(c, op, &a->r, a->out.rows_have) && c->lane == 0)
                 sy_store_word(counted, (sy_u32)op->epoch);
         }
     }
@@ -449,16 +443,14 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
     sy_ld_take_rows(c, a, op, worker, workers);
 }
 
-/* --- the kernel ------------------------------------------------------------------------------------ */
+/* --- the kernel ----------------------------------------------------------------------------- */
 
-SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                        const struct sy_op *op)
+SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, ld_arrive);
-    SY_FOR(s, c, a->receive ? d->ranks : 0)
-    {
+    SY_FOR (s, c, a->receive ? d->ranks : 0) {
         sy_signal_add(arrive + s, SY_LD_AMOUNT(d) - (sy_u32)counts[s]);
     }
     if (a->send && c->lane == 0) {

@@ -1,7 +1,7 @@
 /* k_probe.h - the machine's own ceilings: bare copies between ranks, without any protocol.
  *
- * Every rank runs it at once over the same heap regions; the bytes mean nothing. Each warp stores (or
- * loads) pieces, one after the other, to peers in turn. */
+ * Every rank runs it at once over the same heap regions; the bytes mean nothing. Each warp stores
+ * (or loads) pieces, one after the other, to peers in turn. */
 #ifndef SY_DEVICE_K_PROBE_H
 #define SY_DEVICE_K_PROBE_H
 
@@ -20,8 +20,8 @@ SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, cons
         const sy_u8 *row = from + (sy_u64)i * a->piece_bytes % a->source_bytes;
         if (a->pace)
             sy_pace_wait(&pace, a->piece_bytes * a->pace >> 14);
-        sy_store_bulk(c, d->peers[p] + a->area + (sy_u64)i * a->piece_bytes,
-                      SY_STAGED(stage, row), a->piece_bytes);
+        sy_store_bulk(c, d->peers[p] + a->area + (sy_u64)i * a->piece_bytes, SY_STAGED(stage, row),
+                      a->piece_bytes);
         sy_store_commit(c);
         SY_STORE_WAIT_READ(c, 2);
     }
@@ -29,8 +29,8 @@ SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, cons
     sy_warp_sync(c);
 }
 
-SY_DEV void sy_probe_load(struct sy_ctx *c, const struct sy_probe_args *a, sy_gate *gate,
-                          sy_u8 *stage, sy_u32 worker, sy_u32 workers)
+SY_DEV void sy_probe_load(struct sy_ctx *c, const struct sy_probe_args *a, const struct sy_op *op,
+                          sy_gate *gate, sy_u8 *stage, sy_u32 worker, sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
     sy_u32 others = d->ranks > 1 ? d->ranks - 1 : 1, n = 0, begun = 0;
@@ -43,8 +43,8 @@ SY_DEV void sy_probe_load(struct sy_ctx *c, const struct sy_probe_args *a, sy_ga
             i += workers;
             continue;
         }
-        while (!sy_load_ready(c, gate + n % 2, n / 2 & 1u)) {
-        }
+        if (!sy_wait_load(c, op, gate + n % 2, n / 2 & 1u))
+            return;
         n++;
     }
 }
@@ -53,13 +53,14 @@ SY_DEV void sy_k_probe(struct sy_ctx *c, const struct sy_probe_args *a)
 {
     sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
     sy_gate *gates = (sy_gate *)c->shared + c->warp * 2;
-    sy_u8 *stage = c->shared + SY_ALIGN_UP(c->warps * 16u, 128u) +
-                   (sy_u64)c->warp * 2u * a->piece_bytes;
+    sy_u8 *stage =
+        c->shared + SY_ALIGN_UP(c->warps * 16u, 128u) + (sy_u64)c->warp * 2u * a->piece_bytes;
+    struct sy_op op = {&a->d, SY_CH_ROUTE, 0}; /* for the bound of its waits */
     sy_gate_init(c, gates);
     sy_gate_init(c, gates + 1);
     sy_block_sync(c);
     if (a->load)
-        sy_probe_load(c, a, gates, stage, worker, workers);
+        sy_probe_load(c, a, &op, gates, stage, worker, workers);
     else
         sy_probe_store(c, a, a->source, stage, worker, workers);
 }

@@ -10,9 +10,9 @@
  *   receive   records of all sources become this rank's part of the route
  *
  * Counts and answers are words that prove themselves. A source's words for the next route come only
- * after this rank's answers to the last, and the answers only after the source's counts, so one copy
- * of each suffices. A source writes records (route_meta, at its orders) after this rank's answer to
- * it, which this rank gives when it has taken all records of the route before. */
+ * after this rank's answers to the last, and the answers only after the source's counts, so one
+ * copy of each suffices. A source writes records (route_meta, at its orders) after this rank's
+ * answer to it, which this rank gives when it has taken all records of the route before. */
 #ifndef SY_DEVICE_K_ROUTE_H
 #define SY_DEVICE_K_ROUTE_H
 
@@ -53,7 +53,7 @@ SY_DEV int sy_route_gate(struct sy_ctx *c, const struct sy_op *op, sy_u32 which)
     return (int)*go; /* the same for all warps: the next barrier finds all or none */
 }
 
-/* --- count ----------------------------------------------------------------------------------------- */
+/* --- count ---------------------------------------------------------------------------------- */
 
 /* The ids of tokens [first, end) become the route's. */
 SY_DEV void sy_take_ids(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 first, sy_u32 end)
@@ -75,8 +75,7 @@ SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, sy_u
     sy_u32 first = chunk * a->chunk_tokens;
     sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    SY_FOR(i, c, d->ranks + d->experts)
-    {
+    SY_FOR (i, c, d->ranks + d->experts) {
         hist[i] = 0;
     }
     sy_take_ids(c, a, first, end);
@@ -93,9 +92,10 @@ SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, sy_u
     }
 }
 
-/* --- scan ------------------------------------------------------------------------------------------ */
+/* --- scan ----------------------------------------------------------------------------------- */
 
-/* Turns one counter of all chunks into sums of the chunks before; the total goes behind the last. */
+/* Turns one counter of all chunks into sums of the chunks before; the total goes behind the last.
+ */
 SY_DEV void sy_route_scan(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 counter)
 {
     const struct sy_dev *d = &a->d;
@@ -112,7 +112,7 @@ SY_DEV void sy_route_scan(struct sy_ctx *c, const struct sy_route_args *a, sy_u3
         sy_hist(d, a->chunks)[counter] = before;
 }
 
-/* --- exchange -------------------------------------------------------------------------------------- */
+/* --- exchange ------------------------------------------------------------------------------- */
 
 /* Tells rank p what this rank will send. */
 SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
@@ -124,8 +124,7 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
     sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
     sy_u32 first = d->firsts[p], local = d->firsts[p + 1] - first;
     to += (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max);
-    SY_FOR(e, c, local)
-    {
+    SY_FOR (e, c, local) {
         sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, totals[d->ranks + first + e]));
     }
     if (c->lane == 0) {
@@ -161,8 +160,7 @@ SY_DEV int sy_route_hear(struct sy_ctx *c, const struct sy_route_args *a, const 
 }
 
 /* Answers: where each source's rows shall go. By one warp; `want` of the sources fills up there. */
-SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a,
-                            const struct sy_op *op)
+SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *base = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base);
@@ -173,8 +171,7 @@ SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a,
     for (sy_u32 s = 0; s < d->ranks; s++) {
         sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base);
         to += (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
-        SY_FOR(i, c, words)
-        {
+        SY_FOR (i, c, words) {
             sy_u32 v = i == SY_BASE_ROWS ? base[s] : a->r.capacity;
             if (i >= SY_BASE_HEAD) {
                 sy_u32 e = i - SY_BASE_HEAD;
@@ -246,7 +243,7 @@ SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
     return (int)*ready;
 }
 
-/* --- place ----------------------------------------------------------------------------------------- */
+/* --- place ---------------------------------------------------------------------------------- */
 
 /* The place of a selection in the layout of its rank, or -1: dropped. `nth`: its place among this
  * source's selections of the expert. */
@@ -342,7 +339,8 @@ SY_DEV void sy_row_record(const struct sy_route_args *a, sy_u32 token, sy_u32 ra
     }
 }
 
-/* Selection i of the flat order, if it is a head: its destination entry, and the record. Per lane. */
+/* Selection i of the flat order, if it is a head: its destination entry, and the record. Per lane.
+ */
 SY_DEV void sy_route_row(const struct sy_route_args *a, sy_u32 i)
 {
     const struct sy_dev *d = &a->d;
@@ -387,8 +385,7 @@ SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, sy_u
     sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
     sy_u32 *now = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS) + c->warp * n, K = a->r.topk;
     const sy_u32 *before = sy_hist(d, chunk);
-    SY_FOR(i, c, n)
-    {
+    SY_FOR (i, c, n) {
         now[i] = before[i];
     }
     sy_warp_sync(c);
@@ -401,11 +398,12 @@ SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, sy_u
         sy_route_fan(a, t);
 }
 
-/* --- receive --------------------------------------------------------------------------------------- */
+/* --- receive -------------------------------------------------------------------------------- */
 
-/* Takes one record. Everything in it is checked: it is an index from now on. 1: a row really comes. */
-SY_DEV sy_u32 sy_route_take(struct sy_ctx *c, const struct sy_route_args *a,
-                            const struct sy_op *op, sy_u32 source, sy_u32 order)
+/* Takes one record. Everything in it is checked: it is an index from now on. 1: a row really comes.
+ */
+SY_DEV sy_u32 sy_route_take(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
+                            sy_u32 source, sy_u32 order)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *from = (const sy_u32 *)SY_OWN(d, route_meta) + (sy_u64)order * d->meta_words;
@@ -417,8 +415,7 @@ SY_DEV sy_u32 sy_route_take(struct sy_ctx *c, const struct sy_route_args *a,
     if (a->r.layout == SY_L_SLABS)
         limit = a->r.capacity * d->local;
     wrong = token >= a->r.tokens_limit || (fan_at >= a->r.fan && fan_at != SY_NOT_DELIVERED);
-    SY_FOR(k, c, a->r.topk)
-    {
+    SY_FOR (k, c, a->r.topk) {
         sy_u32 v = sy_get32(from + SY_META_SEL + k);
         wrong |= v >= limit && v != ~0u;
         sel[k] = (sy_s32)v;
@@ -452,8 +449,7 @@ SY_DEV void sy_route_take_chunk(struct sy_ctx *c, const struct sy_route_args *a,
     }
 }
 
-SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a,
-                            const struct sy_op *op)
+SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
@@ -461,16 +457,16 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a,
     sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
     for (sy_u32 u = worker; u < d->ranks * a->r.chunks; u += workers) {
         sy_u32 s = u % d->ranks, n = (sy_u32)counts[s];
-        if (n && !sy_wait_count(c, op, arrive + s,
-                                SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n,
-                                SY_FAULT_ROWS, s))
+        if (n &&
+            !sy_wait_count(c, op, arrive + s, SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n,
+                           SY_FAULT_ROWS, s))
             return 0;
         sy_route_take_chunk(c, a, op, s, u / d->ranks);
     }
     return 1;
 }
 
-/* --- the kernel ------------------------------------------------------------------------------------ */
+/* --- the kernel ----------------------------------------------------------------------------- */
 
 /* Tells each receiver how many of its records this warp has sent. */
 SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 worker,
@@ -479,8 +475,7 @@ SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a, sy_
     const struct sy_dev *d = &a->d;
     sy_fence_publish(c);
     for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
-        SY_FOR(p, c, d->ranks)
-        {
+        SY_FOR (p, c, d->ranks) {
             sy_u32 n = sy_hist(d, chunk + 1)[p] - sy_hist(d, chunk)[p];
             if (n)
                 sy_signal_add((sy_u32 *)SY_PEER(d, p, route_arrive) + d->rank, n);
@@ -514,8 +509,7 @@ SY_DEV void sy_route_close(struct sy_ctx *c, const struct sy_route_args *a, cons
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
-    SY_FOR(s, c, d->ranks)
-    {
+    SY_FOR (s, c, d->ranks) {
         sy_signal_add(arrive + s, SY_ROUTE_AMOUNT(d) - (sy_u32)counts[s]);
     }
     if (c->lane == 0) {

@@ -1,7 +1,7 @@
 /* k_tdispatch.h - dispatch in throughput mode.
  *
- * The route knows every row's place, so a row goes straight there: loaded once, stored to each of its
- * ranks. Roles of a block's warps:
+ * The route knows every row's place, so a row goes straight there: loaded once, stored to each of
+ * its ranks. Roles of a block's warps:
  *
  *   pusher     takes tokens by ticket, loads the row into a stage, stores it to all destinations in
  *              pieces, and passes the token on when its stores are done;
@@ -20,7 +20,7 @@
 
 #define SY_TD_AMOUNT (SY_CHUNK_ROWS * SY_PARTS_MAX) /* of td_arrive per operation */
 
-/* --- pusher -------------------------------------------------------------------------------------- */
+/* --- pusher --------------------------------------------------------------------------------- */
 
 /* Begins to load what ticket `item` needs into a stage. */
 SY_DEV void sy_td_fetch(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p,
@@ -60,24 +60,20 @@ SY_DEV void sy_td_side(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u
 {
     float *weights = (float *)(side + a->out.scale_words * 4u);
     if (!(a->side_bulk & 1u) && a->scales.data)
-        SY_FOR(i, c, a->out.scale_words)
-        {
-            ((sy_u32 *)side)[i] = *(const sy_u32 *)(sy_out_at(&a->scales, token) +
-                                                    (sy_s64)i * a->scales.stride1);
+        SY_FOR (i, c, a->out.scale_words) {
+            ((sy_u32 *)side)[i] =
+                *(const sy_u32 *)(sy_out_at(&a->scales, token) + (sy_s64)i * a->scales.stride1);
         }
     if (!(a->side_bulk & 2u) && a->weights.data)
-        SY_FOR(k, c, a->r.topk)
-        {
+        SY_FOR (k, c, a->r.topk) {
             weights[k] =
                 *(const float *)(sy_out_at(&a->weights, token) + (sy_s64)k * a->weights.stride1);
         }
     if (a->probs.data) {
         const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * a->r.topk;
-        SY_FOR(k, c, a->r.topk)
-        {
+        SY_FOR (k, c, a->r.topk) {
             sy_s64 at = (sy_s64)ids[k] * a->probs.stride1;
-            weights[k] =
-                ids[k] < 0 ? 0.0f : *(const float *)(sy_out_at(&a->probs, token) + at);
+            weights[k] = ids[k] < 0 ? 0.0f : *(const float *)(sy_out_at(&a->probs, token) + at);
         }
     }
 }
@@ -99,7 +95,7 @@ SY_DEV const sy_u8 *sy_td_prepare(struct sy_ctx *c, const struct sy_tdispatch_ar
     }
     if (a->side_bytes && s->part == 0) {
         sy_td_side(c, a, side, s->token);
-        written |= a->side_bulk != 3u;
+        written |= (int)a->side_lanes;
     }
     if (written) {
         sy_fence_bulk(c);
@@ -131,10 +127,9 @@ SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, stru
         }
     }
     for (sy_u32 i = 0; a->side_bytes && s->part == 0 && i < fan; i++)
-        sy_store_bulk(c,
-                      (sy_u8 *)SY_PEER(&a->d, dst[i].rank, td_side) +
-                          (sy_u64)dst[i].order * a->side_bytes,
-                      sy_stage_side(p, s), a->side_bytes);
+        sy_store_bulk(
+            c, (sy_u8 *)SY_PEER(&a->d, dst[i].rank, td_side) + (sy_u64)dst[i].order * a->side_bytes,
+            sy_stage_side(p, s), a->side_bytes);
     sy_store_commit(c);
 }
 
@@ -171,18 +166,17 @@ SY_DEV void sy_td_push(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
     sy_pipe_end(c, p, begun);
 }
 
-/* --- signaller ----------------------------------------------------------------------------------- */
+/* --- signaller ------------------------------------------------------------------------------ */
 
-/* Counts a token's rows; a count leaves for its receiver when the chunk changes. Needs a fence after
- * the last rows that were counted. */
+/* Counts a token's rows; a count leaves for its receiver when the chunk changes. Needs a fence
+ * after the last rows that were counted. */
 SY_DEV void sy_td_count(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_tally *tally,
                         sy_u32 token)
 {
     const struct sy_dst *dst =
         (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
     sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token];
-    SY_FOR(j, c, fan)
-    {
+    SY_FOR (j, c, fan) {
         struct sy_tally *t = tally + dst[j].rank;
         sy_u32 chunk = dst[j].nth >> SY_CHUNK_SHIFT;
         if (t->count && t->chunk != chunk) {
@@ -201,8 +195,7 @@ SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
 {
     sy_u32 spins = 0;
     sy_u64 since = 0;
-    SY_FOR(p, c, a->d.ranks)
-    {
+    SY_FOR (p, c, a->d.ranks) {
         tally[p].count = 0;
     }
     sy_warp_sync(c);
@@ -222,22 +215,21 @@ SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
                 sy_td_count(c, a, tally, token);
     }
     sy_fence_publish(c);
-    SY_FOR(p, c, a->d.ranks)
-    {
+    SY_FOR (p, c, a->d.ranks) {
         sy_u32 *to = (sy_u32 *)SY_PEER(&a->d, p, td_arrive);
         if (tally[p].count)
             sy_signal_add(to + a->d.rank * a->d.td_chunks + tally[p].chunk, tally[p].count);
     }
 }
 
-/* --- finisher ------------------------------------------------------------------------------------ */
+/* --- finisher ------------------------------------------------------------------------------- */
 
 /* Waits for one chunk of one source's rows and takes it off the counter. */
 SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_op *op,
                        sy_u32 source, sy_u32 chunk)
 {
-    sy_u32 *counter =
-        (sy_u32 *)SY_OWN(&a->d, td_arrive) + source * a->d.td_chunks + chunk, expect = 0;
+    sy_u32 *counter = (sy_u32 *)SY_OWN(&a->d, td_arrive) + source * a->d.td_chunks + chunk,
+           expect = 0;
     if (chunk < a->r.chunks)
         expect = ((const sy_u32 *)SY_ROUTE_AT(&a->r, live))[source * a->r.chunks + chunk];
     expect *= a->s.parts;
@@ -294,7 +286,7 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
     }
 }
 
-/* --- the kernel ---------------------------------------------------------------------------------- */
+/* --- the kernel ----------------------------------------------------------------------------- */
 
 /* Waits until every rank has begun, and notes where its rows go. By one warp per block. */
 SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
@@ -332,15 +324,16 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
     const struct sy_shape *s = &a->s;
     struct sy_op op = sy_op_begin(&a->d, SY_CH_TDISPATCH, (int)a->send);
     struct sy_shared sh = sy_shared_carve(c, s, a->d.ranks);
-    struct sy_pipe pipe;
+    struct sy_pipe pipe = sy_pipe_of(c, &sh, s, a->r.fan, a->side_bytes);
     sy_u32 finisher = s->pushers + s->signallers;
     if (a->send) {
         if (c->warp < s->pushers)
-            sy_pipe_begin(c, &pipe, &sh, s, a->r.fan, a->side_bytes);
+            sy_pipe_begin(c, &pipe, s);
         if (c->warp == s->pushers) {
-            if (c->block == 0)
+            int ready = sy_rows_suffice(c, &op, &a->r, a->out.rows_have);
+            if (ready && c->block == 0)
                 sy_op_start(c, &op, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
-            int ready = sy_td_targets(c, a, &op, sh.target);
+            ready = ready && sy_td_targets(c, a, &op, sh.target);
             if (c->lane == 0)
                 *sh.ready = (sy_u32)ready;
         }

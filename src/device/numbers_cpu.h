@@ -1,7 +1,8 @@
 /* numbers_cpu.h - arithmetic on 16 bytes for targets whose warps have one lane (CPU, simulator).
  *
- * Eight values at a time as compiler vectors: with AVX2 an add is three instructions, without it the
- * compiler splits them. All arithmetic is fp32 and nothing is fused (built with -ffp-contract=off). */
+ * Eight values at a time as compiler vectors: with AVX2 an add is three instructions, without it
+ * the compiler splits them. All arithmetic is fp32 and nothing is fused (built with
+ * -ffp-contract=off). */
 #ifndef SY_DEVICE_NUMBERS_CPU_H
 #define SY_DEVICE_NUMBERS_CPU_H
 
@@ -65,7 +66,8 @@ SY_DEV struct sy_acc sy_acc_f16(struct sy_v16 v)
     f = _mm256_cvtph_ps(h);
     memcpy(&a.f, &f, 32);
 #else
-    /* Exponent and mantissa in place, then scaled: subnormals come out right by the multiplication. */
+    /* Exponent and mantissa in place, then scaled: subnormals come out right by the multiplication.
+     */
     sy_u32x8 h = sy_widen(v), sign = (h & 0x8000u) << 16;
     sy_f32x8 f = (sy_f32x8)((h & 0x7fffu) << 13) * 0x1p112f;
     sy_s32x8 special = (h & 0x7c00u) == 0x7c00u;

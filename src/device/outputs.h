@@ -11,13 +11,13 @@ enum { SY_L_TOKEN = 1, SY_L_PACKED = 2, SY_L_SLABS = 3, SY_L_RANK = 4 };
 
 /* One arrived row. */
 struct sy_arrival {
-    const sy_u8 *x;          /* heap: the row                                                  */
-    const sy_u32 *scales;    /* heap: its scales, or NULL                                      */
-    const float *weights;    /* heap: its K weights, or NULL                                   */
-    const sy_s32 *sel;       /* route: per k the local expert (layouts by token) or the row; -1 */
+    const sy_u8 *x;       /* heap: the row                                                  */
+    const sy_u32 *scales; /* heap: its scales, or NULL                                      */
+    const float *weights; /* heap: its K weights, or NULL                                   */
+    const sy_s32 *sel;    /* route: per k the local expert (layouts by token) or the row; -1 */
     sy_u32 source, token;
-    sy_u32 row;              /* layouts by token: its place                                    */
-    sy_u32 skip;             /* where it lies already (direct), or SY_NOT_DELIVERED             */
+    sy_u32 row;  /* layouts by token: its place                                    */
+    sy_u32 skip; /* where it lies already (direct), or SY_NOT_DELIVERED             */
 };
 
 SY_DEV int sy_by_expert(sy_u32 layout)
@@ -55,8 +55,7 @@ SY_DEV void sy_place_row(struct sy_ctx *c, const struct sy_outputs *o, const str
         sy_copy_row(c, sy_out_at(&o->x, place), a->x, o->row_bytes);
     if (o->scales.data) {
         sy_u8 *to = sy_out_at(&o->scales, place);
-        SY_FOR(i, c, o->scale_words)
-        {
+        SY_FOR (i, c, o->scale_words) {
             *(sy_u32 *)(to + (sy_s64)i * o->scales.stride1) = sy_get32(a->scales + i);
         }
     }
@@ -67,20 +66,41 @@ SY_DEV void sy_place_row(struct sy_ctx *c, const struct sy_outputs *o, const str
     }
 }
 
-/* Layouts by token: ids, weights and dense weights of the row. */
-SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
-                                const struct sy_arrival *a, sy_u32 topk, sy_u32 local)
+/* Is k the first selection of its list with its value? Per lane. */
+SY_DEV int sy_is_first_of(const sy_s32 *list, sy_u32 k)
 {
-    if (o->probs.data) {
-        float *to = (float *)sy_out_at(&o->probs, a->row);
-        SY_FOR(e, c, local)
-        {
-            to[e] = 0.0f;
-        }
-        sy_warp_sync(c);
+    for (sy_u32 i = 0; i < k; i++)
+        if (list[i] == list[k])
+            return 0;
+    return 1;
+}
+
+/* Layouts by token: the dense weights of a row; those of equal selections add up, k ascending. */
+SY_DEV void sy_place_probs(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
+                           sy_u32 topk, sy_u32 local)
+{
+    float *to = (float *)sy_out_at(&o->probs, a->row);
+    SY_FOR (e, c, local) {
+        to[e] = 0.0f;
     }
-    SY_FOR(k, c, topk)
-    {
+    sy_warp_sync(c);
+    SY_FOR (k, c, topk) {
+        float sum;
+        if (a->sel[k] < 0 || !sy_is_first_of(a->sel, k))
+            continue;
+        sum = sy_bits_f32(sy_get32(a->weights + k));
+        for (sy_u32 i = k + 1; i < topk; i++)
+            if (a->sel[i] == a->sel[k])
+                sum = sy_add_f32(sum, sy_bits_f32(sy_get32(a->weights + i)));
+        to[a->sel[k]] = sum;
+    }
+}
+
+/* Layouts by token: ids and weights of the row. */
+SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
+                                const struct sy_arrival *a, sy_u32 topk)
+{
+    SY_FOR (k, c, topk) {
         sy_s32 e = a->sel[k];
         float w = o->weighted && e >= 0 ? sy_bits_f32(sy_get32(a->weights + k)) : 0.0f;
         if (o->ids.data) {
@@ -92,8 +112,6 @@ SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
         }
         if (o->weights.data)
             *(float *)(sy_out_at(&o->weights, a->row) + (sy_s64)k * o->weights.stride1) = w;
-        if (o->probs.data && e >= 0)
-            ((float *)sy_out_at(&o->probs, a->row))[e] = w;
     }
 }
 
@@ -103,7 +121,9 @@ SY_DEV void sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_d
 {
     if (!sy_by_expert(r->layout)) {
         sy_place_row(c, o, a, a->row);
-        sy_place_selections(c, o, a, r->topk, d->local);
+        sy_place_selections(c, o, a, r->topk);
+        if (o->probs.data)
+            sy_place_probs(c, o, a, r->topk, d->local);
         return;
     }
     for (sy_u32 k = 0; k < r->topk; k++) {
@@ -117,39 +137,58 @@ SY_DEV void sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_d
     }
 }
 
-/* --- places without a row ------------------------------------------------------------------------ */
+/* Do the caller's tensors have room for what the route brings? By one warp; tells all ranks if not.
+ */
+SY_DEV int sy_rows_suffice(struct sy_ctx *c, const struct sy_op *op, const struct sy_dev_route *r,
+                           sy_u32 have)
+{
+    sy_u32 need = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(r, totals))[1];
+    need = sy_min_u32(need, r->capacity);
+    if (r->layout == SY_L_SLABS || r->layout == SY_L_RANK || need <= have)
+        return 1; /* slabs: the host has checked */
+    if (c->lane == 0) {
+        struct sy_fault_record f = sy_missed(op->d, SY_FAULT_SHORT, op->d->rank, op->d->heap);
+        f.expected = need;
+        f.seen = have;
+        sy_raise(c, op, f);
+    }
+    return 0;
+}
 
-/* The g-th run of places without a row: [*from, *to), of which [*from, *pad) are padding. */
+/* --- places without a row ------------------------------------------------------------------- */
+
+SY_DEV sy_u32 sy_gaps(const struct sy_dev *d, const struct sy_dev_route *r)
+{
+    if (r->layout == SY_L_TOKEN)
+        return 1;
+    if (r->layout == SY_L_RANK)
+        return d->ranks;
+    return d->local ? d->local : 1;
+}
+
+/* The g-th run of places without a row: [*from, *to), of which [*from, *pad) are padding. The last
+ * run has no end: the caller's tensors have. */
 SY_DEV void sy_gap(const struct sy_dev *d, const struct sy_dev_route *r, sy_u32 g, sy_u32 *from,
                    sy_u32 *pad, sy_u32 *to)
 {
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(r, expert_counts);
     const sy_s32 *offsets = (const sy_s32 *)SY_ROUTE_AT(r, expert_offsets);
     const sy_s32 *sources = (const sy_s32 *)SY_ROUTE_AT(r, source_counts);
-    sy_u32 all = ~0u;
+    int last = g + 1 == sy_gaps(d, r);
+    *from = *pad = 0;
+    *to = ~0u;
     if (r->layout == SY_L_TOKEN) {
         *from = *pad = sy_min_u32((sy_u32)((const sy_s32 *)SY_ROUTE_AT(r, totals))[0], r->capacity);
-        *to = all;
-    } else if (r->layout == SY_L_PACKED) {
-        *from = d->local ? (sy_u32)(offsets[g] + counts[g]) : 0;
-        *pad = d->local ? (sy_u32)offsets[g + 1] : 0;
-        *to = g + 1 < d->local ? *pad : all;
-        *pad = sy_min_u32(*pad, r->capacity);
-        *from = sy_min_u32(*from, r->capacity); /* beyond it nothing was delivered */
-    } else {
+    } else if (r->layout == SY_L_RANK || (r->layout == SY_L_SLABS && d->local)) {
         sy_u32 n = (sy_u32)(r->layout == SY_L_SLABS ? counts[g] : sources[g]);
         *from = *pad = g * r->capacity + sy_min_u32(n, r->capacity);
-        *to = (g + 1) * r->capacity;
+        *to = last ? ~0u : (g + 1) * r->capacity;
+    } else if (d->local) {
+        *to = last ? ~0u : (sy_u32)offsets[g + 1];
+        *pad = sy_min_u32((sy_u32)offsets[g + 1], r->capacity);
+        /* Beyond the capacity nothing was delivered. */
+        *from = sy_min_u32((sy_u32)(offsets[g] + counts[g]), r->capacity);
     }
-}
-
-SY_DEV sy_u32 sy_gaps(const struct sy_dev *d, const struct sy_dev_route *r)
-{
-    if (r->layout == SY_L_RANK)
-        return d->ranks;
-    if (r->layout == SY_L_SLABS)
-        return d->local;
-    return r->layout == SY_L_PACKED && d->local ? d->local : 1;
 }
 
 /* One place: -1 and zeros where the caller asked for ids, src, weights, probs. Per lane. */
@@ -183,8 +222,7 @@ SY_DEV void sy_zero_row(struct sy_ctx *c, const struct sy_outputs *o, sy_u32 row
     for (sy_u32 i = c->lane * 16u; i < o->row_bytes; i += SY_LANES * 16u)
         sy_put16(sy_out_at(&o->x, row) + i, zero);
     if (o->scales.data)
-        SY_FOR(i, c, o->scale_words)
-        {
+        SY_FOR (i, c, o->scale_words) {
             *(sy_u32 *)(sy_out_at(&o->scales, row) + (sy_s64)i * o->scales.stride1) = 0;
         }
 }

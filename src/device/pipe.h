@@ -11,8 +11,8 @@
 #define SY_NOTHING_SENT 0xffffffffu
 #define SY_RINGS_OVER 0xffffffffu
 
-/* Batches of stores that may be on their way behind the last one that is known to have arrived. More
- * hide the way's latency, fewer tell the receiver sooner. */
+/* Batches of stores that may be on their way behind the last one that is known to have arrived.
+ * More hide the way's latency, fewer tell the receiver sooner. */
 #ifndef SY_STORES_FLYING
 #define SY_STORES_FLYING 3
 #endif
@@ -33,7 +33,7 @@ struct sy_shared {
 };
 
 struct sy_pipe {
-    sy_u8 *stage;        /* this warp's first */
+    sy_u8 *stage; /* this warp's first */
     sy_u32 stages, stage_bytes;
     sy_u32 side_at, body_at;
     sy_u8 **target;
@@ -55,18 +55,26 @@ SY_DEV struct sy_shared sy_shared_carve(struct sy_ctx *c, const struct sy_shape 
     return sh;
 }
 
-/* Makes this warp's stages and ring ready. A block barrier must follow before another warp looks. */
-SY_DEV void sy_pipe_begin(struct sy_ctx *c, struct sy_pipe *p, const struct sy_shared *sh,
-                          const struct sy_shape *s, sy_u32 fan, sy_u32 side_bytes)
+/* Where this warp's stages and ring are; only a pusher has some. */
+SY_DEV struct sy_pipe sy_pipe_of(struct sy_ctx *c, const struct sy_shared *sh,
+                                 const struct sy_shape *s, sy_u32 fan, sy_u32 side_bytes)
 {
-    p->stages = s->stages;
-    p->stage_bytes = s->stage_bytes;
-    p->stage = sh->stages + (sy_u64)c->warp * s->stages * s->stage_bytes;
-    p->side_at = SY_STAGE_SIDE(fan);
-    p->body_at = SY_STAGE_BODY(fan, side_bytes);
-    p->target = sh->target;
-    p->control = sh->rings.control + c->warp;
-    p->entries = sh->rings.entries + c->warp * SY_RING_ENTRIES;
+    struct sy_pipe p;
+    p.stages = s->stages;
+    p.stage_bytes = s->stage_bytes;
+    p.stage = sh->stages + (sy_u64)c->warp * s->stages * s->stage_bytes;
+    p.side_at = SY_STAGE_SIDE(fan);
+    p.body_at = SY_STAGE_BODY(fan, side_bytes);
+    p.target = sh->target;
+    p.control = sh->rings.control + c->warp;
+    p.entries = sh->rings.entries + c->warp * SY_RING_ENTRIES;
+    p.pace.next = 0;
+    return p;
+}
+
+/* Makes them ready. A block barrier must follow before another warp looks. */
+SY_DEV void sy_pipe_begin(struct sy_ctx *c, struct sy_pipe *p, const struct sy_shape *s)
+{
     if (c->lane == 0)
         p->control->head = p->control->over = p->control->tail = p->control->seen = 0;
     for (sy_u32 i = 0; i < s->stages; i++)
@@ -133,14 +141,13 @@ SY_DEV void sy_pipe_end(struct sy_ctx *c, struct sy_pipe *p, sy_u32 n)
     }
 }
 
-/* --- the signaller's side ------------------------------------------------------------------------ */
+/* --- the signaller's side ------------------------------------------------------------------- */
 
 /* How many items have arrived since the last look, or SY_RINGS_OVER when all have been taken. */
 SY_DEV sy_u32 sy_rings_look(struct sy_ctx *c, struct sy_rings *r)
 {
     sy_u32 fresh = 0, open = 0;
-    SY_FOR(p, c, r->pushers)
-    {
+    SY_FOR (p, c, r->pushers) {
         struct sy_ring_control *k = r->control + p;
         sy_u32 over = sy_load_shared(&k->over);
         k->seen = sy_load_shared(&k->head); /* after `over`: then it is the last word */

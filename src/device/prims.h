@@ -1,9 +1,9 @@
 /* prims.h - the primitives that device code is written in, and what each promises.
  *
- * Kernels are C in the common subset of C11 and CUDA/HIP C++. They are executed by warps of SY_LANES
- * lanes (CPU 1, NVIDIA 32, AMD 64). Control flow is the same for all lanes of a warp; lanes differ
- * only inside loops over SY_FOR and in values. Every primitive is called by all lanes of a warp
- * unless it says "per lane".
+ * Kernels are C in the common subset of C11 and CUDA/HIP C++. They are executed by warps of
+ * SY_LANES lanes (CPU 1, NVIDIA 32, AMD 64). Control flow is the same for all lanes of a warp;
+ * lanes differ only inside loops over SY_FOR and in values. Every primitive is called by all lanes
+ * of a warp unless it says "per lane".
  *
  * lanes     sy_warp_sync     what one lane wrote before it, every lane sees after it
  *           sy_bcast[64]     the value of one lane;  sy_any, sy_sum, sy_max  over the lanes
@@ -15,8 +15,8 @@
  *           acquire / release among the warps of this rank;  ..._shared among those of a block
  * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
  *           sy_put[64]       a word that proves itself (epoch inside); per lane, no order
- *           sy_signal_add    adds to a SY_COUNTER; per lane; what must be seen with it comes before a
- *                            sy_fence_publish()
+ *           sy_signal_add    adds to a SY_COUNTER; per lane; what must be seen with it comes
+ *                            before a sy_fence_publish()
  *           sy_claim         sets a word to 1 and returns what it was; per lane
  * fences    sy_fence_publish orders this warp's writes, and all writes that it has seen, before its
  *                            later words and signals, for every reader in the system
@@ -52,6 +52,12 @@
 SY_DEV sy_u32 sy_min_u32(sy_u32 a, sy_u32 b)
 {
     return a < b ? a : b;
+}
+/* +0 + a + b, with a NaN that has the same bits on every machine. */
+SY_DEV float sy_add_f32(float a, float b)
+{
+    float sum = (0.0f + a) + b;
+    return sum == sum ? sum : sy_bits_f32(0x7fffffffu);
 }
 SY_DEV sy_u32 sy_div_up(sy_u32 a, sy_u32 b)
 {

@@ -34,9 +34,10 @@ SY_DEV void sy_quant_keep(sy_u8 *scales, sy_u32 block, sy_u32 scale, sy_u32 quan
         ((sy_u32 *)scales)[block] = scale;
 }
 
-/* Blocks [worker, worker + workers, ...) of `elements` BF16 values at `from` become bytes at `to` and
- * scales at `scales`. Workers are the groups of SY_MAX_LANES lanes of one or several warps; every
- * warp makes the same number of turns. Packed UE8M0 scales that belong to no block are zeroed. */
+/* Blocks [worker, worker + workers, ...) of `elements` BF16 values at `from` become bytes at `to`
+ * and scales at `scales`. Workers are the groups of SY_MAX_LANES lanes of one or several warps;
+ * every warp makes the same number of turns. Packed UE8M0 scales that belong to no block are
+ * zeroed. */
 SY_DEV void sy_quant_row(struct sy_ctx *c, const sy_u8 *from, sy_u8 *to, sy_u8 *scales,
                          sy_u32 elements, sy_u32 quant, sy_u32 worker, sy_u32 workers)
 {

@@ -27,8 +27,8 @@ SY_DEV struct sy_v16 sy_pack(sy_u32 type, struct sy_acc a)
     return type == SY_T_BF16 ? sy_pack_bf16(a) : type == SY_T_F16 ? sy_pack_f16(a) : sy_pack_f32(a);
 }
 
-/* Terms that are whole groups, and are not rounded by themselves: layouts by token, and partial sums
- * that came over the wire. */
+/* Terms that are whole groups, and are not rounded by themselves: layouts by token, and partial
+ * sums that came over the wire. */
 SY_DEV struct sy_acc sy_sum_simple(sy_u32 type, struct sy_acc sum, const struct sy_term *terms,
                                    sy_u32 n, sy_u32 at)
 {

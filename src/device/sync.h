@@ -114,8 +114,8 @@ SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 
 
 /* Until each lane's word (NULL: none) carries an epoch that is `epoch` or later; *value: its lower
  * half. Lanes may wait for different words of different culprits. */
-SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word,
-                         sy_u64 epoch, sy_u32 what, sy_u32 culprit, sy_u32 *value)
+SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word, sy_u64 epoch,
+                         sy_u32 what, sy_u32 culprit, sy_u32 *value)
 {
     sy_u32 spins = 0;
     sy_u64 since = 0, seen = 0;
@@ -143,7 +143,8 @@ SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 
     return 1;
 }
 
-/* Until a word of this rank's own memory, written by another warp with release, has reached target. */
+/* Until a word of this rank's own memory, written by another warp with release, has reached target.
+ */
 SY_DEV int sy_wait_own(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *word, sy_u32 target)
 {
     sy_u32 spins = 0;
@@ -189,7 +190,7 @@ SY_DEV sy_u64 sy_word(sy_u64 epoch, sy_u32 value)
     return epoch << 32 | value;
 }
 
-/* --- the life of an operation --------------------------------------------------------------------- */
+/* --- the life of an operation --------------------------------------------------------------- */
 
 /* The operation that this launch belongs to. A receive half belongs to the send half before it. */
 SY_DEV struct sy_op sy_op_begin(const struct sy_dev *d, sy_u32 channel, int send)
@@ -208,8 +209,7 @@ SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u32 value, 
     const struct sy_dev *d = op->d;
     sy_u32 slot = op->channel * d->ranks + d->rank;
     sy_fence_publish(c);
-    SY_FOR(p, c, d->ranks)
-    {
+    SY_FOR (p, c, d->ranks) {
         struct sy_start *to = (struct sy_start *)SY_PEER(d, p, start) + slot;
         sy_put64(&to->check, sy_word(op->epoch, check));
         sy_put64(&to->value, sy_word(op->epoch, value));
@@ -240,8 +240,7 @@ SY_DEV void sy_op_close(struct sy_ctx *c, const struct sy_op *op, int send, int 
     sy_u32 *leaving = (sy_u32 *)SY_MINE(d, leaving) + (send ? 0 : SY_CHANNELS) + op->channel;
     sy_u32 *ticket = (sy_u32 *)SY_MINE(d, ticket);
     sy_u32 *source_ticket = (sy_u32 *)SY_MINE(d, source_ticket);
-    SY_FOR(i, c, d->ranks)
-    {
+    SY_FOR (i, c, d->ranks) {
         source_ticket[i] = 0;
     }
     if (c->lane == 0) {

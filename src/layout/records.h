@@ -30,7 +30,7 @@ enum {
 /* SY_COUNTER: a word that peers add to. Every operation adds the same amount in the end: what the
  * peers do not need of it the owner adds after it has waited. So the counter's value before epoch e
  * is (e - 1) * amount, and nobody keeps or clears anything. */
-#define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch) - 1u) * (sy_u32)(amount))
+#define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch)-1u) * (sy_u32)(amount))
 
 /* start[channel][p]: rank p has begun operation `epoch`, and is through with all before it.
  * value: dispatch, where p wants its rows (offset in the heap / SY_REGION_ALIGN + 1);
@@ -85,29 +85,30 @@ struct sy_dst {
 
 /* Why a kernel left. `what` is a sy_fault_what; the host makes the text of it. */
 struct sy_fault_record {
-    sy_u32 what;     /* 0: no record; written last */
+    sy_u32 what; /* 0: no record; written last */
     sy_u32 channel;
     sy_u32 culprit;
     sy_u32 reporter;
     sy_u64 epoch;
     sy_u64 expected;
     sy_u64 seen;
-    sy_u64 place;    /* offset in the heap of the word waited for */
+    sy_u64 place; /* offset in the heap of the word waited for */
 };
 
 enum sy_fault_what {
     SY_FAULT_NONE = 0,
-    SY_FAULT_START = 1,    /* the culprit did not begin the operation                */
-    SY_FAULT_COUNT = 2,    /* its counts did not come                                */
-    SY_FAULT_BASE = 3,     /* its answer to counts did not come                      */
-    SY_FAULT_ROWS = 4,     /* its rows did not come                                  */
-    SY_FAULT_FETCH = 5,    /* it did not fetch rows                                  */
-    SY_FAULT_WEIGHTS = 6,  /* its weights did not come                               */
-    SY_FAULT_SELF = 7,     /* another part of this rank's kernel did not go on       */
-    SY_FAULT_CHECK = 8,    /* it runs the operation with other types or shapes       */
-    SY_FAULT_BYTES = 9,    /* it sent a value out of range                           */
-    SY_FAULT_LOST = 10,    /* its process is gone (written by the host)              */
-    SY_FAULT_ABORT = 11    /* sy_group_abort() (written by the host)                 */
+    SY_FAULT_START = 1,   /* the culprit did not begin the operation                */
+    SY_FAULT_COUNT = 2,   /* its counts did not come                                */
+    SY_FAULT_BASE = 3,    /* its answer to counts did not come                      */
+    SY_FAULT_ROWS = 4,    /* its rows did not come                                  */
+    SY_FAULT_FETCH = 5,   /* it did not fetch rows                                  */
+    SY_FAULT_WEIGHTS = 6, /* its weights did not come                               */
+    SY_FAULT_SELF = 7,    /* another part of this rank's kernel did not go on       */
+    SY_FAULT_CHECK = 8,   /* it runs the operation with other types or shapes       */
+    SY_FAULT_BYTES = 9,   /* it sent a value out of range                           */
+    SY_FAULT_SHORT = 12,  /* its own tensor has fewer rows than the route brings    */
+    SY_FAULT_LOST = 10,   /* its process is gone (written by the host)              */
+    SY_FAULT_ABORT = 11   /* sy_group_abort() (written by the host)                 */
 };
 
 /* Ids out of range, told to the host once per route. seq is written last. */

@@ -2,8 +2,8 @@
  *
  *   header | target[ranks] | tally[ranks] | ring control[pushers] | rings[pushers] | stages
  *
- * Per pusher `stages` stages of stage_bytes each: head | destinations | side | body. Macros, because
- * host C and device C have no other common form of a function. */
+ * Per pusher `stages` stages of stage_bytes each: head | destinations | side | body. Macros,
+ * because host C and device C have no other common form of a function. */
 #ifndef SY_LAYOUT_SHAPE_H
 #define SY_LAYOUT_SHAPE_H
 
@@ -60,8 +60,10 @@ struct sy_ring_control {
 
 /* The latency dispatch: header | counters | destinations | tail | row. */
 #define SY_LD_SH_COUNTERS 64u
-#define SY_LD_SH_DST(ranks, experts) SY_ALIGN_UP(SY_LD_SH_COUNTERS + ((ranks) + (experts)) * 4u, 16u)
-#define SY_LD_SH_TAIL(ranks, experts, fan) SY_ALIGN_UP(SY_LD_SH_DST(ranks, experts) + (fan)*16u, 128u)
+#define SY_LD_SH_DST(ranks, experts)                                                               \
+    SY_ALIGN_UP(SY_LD_SH_COUNTERS + ((ranks) + (experts)) * 4u, 16u)
+#define SY_LD_SH_TAIL(ranks, experts, fan)                                                         \
+    SY_ALIGN_UP(SY_LD_SH_DST(ranks, experts) + (fan)*16u, 128u)
 #define SY_LD_SH_ROW(ranks, experts, fan, tail_bytes)                                              \
     SY_ALIGN_UP(SY_LD_SH_TAIL(ranks, experts, fan) + (tail_bytes), 128u)
 #define SY_LD_SH_BYTES(ranks, experts, fan, tail_bytes, row_bytes)                                 \

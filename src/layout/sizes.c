@@ -24,6 +24,7 @@ void sy_limits_derive(struct sy_limits *m)
     m->side_bytes_max = up((m->scale_words_max + m->topk_max) * 4, 16);
     m->tail_bytes_max = up((SY_TAIL_SCALES(m->topk_max) + m->scale_words_max) * 4, 16);
     m->meta_words = up(SY_META_SEL + m->topk_max, 4);
+    m->view_bytes = up(m->recv_rows_max * m->row_bytes_max, SY_REGION_ALIGN);
     m->td_chunks = (m->tokens_max + SY_CHUNK_ROWS - 1) / SY_CHUNK_ROWS;
     m->tc_chunks = m->td_chunks;
 }

@@ -1,6 +1,7 @@
 /* types.h - the integer types that host, device and simulator code share.
  *
- * NVRTC and hipRTC have no <stdint.h>, so device sources use these names. Sizes are asserted below. */
+ * NVRTC and hipRTC have no <stdint.h>, so device sources use these names. Sizes are asserted below.
+ */
 #ifndef SY_LAYOUT_TYPES_H
 #define SY_LAYOUT_TYPES_H
 

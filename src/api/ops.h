@@ -1,0 +1,49 @@
+/* ops.h - what dispatch and combine share on the host. */
+#ifndef SY_API_OPS_H
+#define SY_API_OPS_H
+
+#include "group.h"
+
+/* Rows of a whole output of the layout, for a capacity. */
+int64_t sy_route_extent(const sy_group *group, int32_t layout, int64_t capacity);
+
+/* A tensor is part of an operation if it has data or, with no rows, at least a type. */
+static inline int sy_given(const sy_tensor *t)
+{
+    return t->data || t->type != SY_NONE;
+}
+
+/* Checks t, which is given, and describes it. Without rows it may have no data. */
+sy_status sy_take_given(const sy_tensor *t, const struct sy_expect *expect,
+                        struct sy_dev_tensor *out);
+
+/* Offset in the own heap of a tensor whose rows could be written or read there by peers, as
+ * UINT64_MAX if they could not. `rows`: how many. */
+uint64_t sy_heap_offset(const sy_group *group, const struct sy_dev_tensor *t, uint64_t row_bytes,
+                        uint64_t rows);
+
+/* Halves: may this phase run now on this channel? Then it counts; with the group's lock held. */
+sy_status sy_phase_begin(sy_group *group, int channel, int32_t phase, const char *call);
+void sy_phase_began(sy_group *group, int channel, int32_t phase);
+
+/* Launches and records the route's event; with the group's lock held. */
+sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel,
+                       const struct sy_cut *cut, const void *args, size_t bytes);
+
+/* Every tensor of a kind of operation: which rows its outputs must have, and so on. */
+static inline int sy_layout_by_expert(int32_t layout)
+{
+    return layout == SY_EXPERT_PACKED || layout == SY_EXPERT_SLABS;
+}
+
+static inline int sy_layout_fixed(int32_t layout)
+{
+    return layout == SY_EXPERT_SLABS || layout == SY_RANK_MAJOR;
+}
+
+#define SY_ROW_TYPES                                                                               \
+    (SY_TYPE_BIT(SY_BF16) | SY_TYPE_BIT(SY_F16) | SY_TYPE_BIT(SY_F32) | SY_TYPE_BIT(SY_F8E4M3) |   \
+     SY_TYPE_BIT(SY_OPAQUE16))
+#define SY_SUM_TYPES (SY_TYPE_BIT(SY_BF16) | SY_TYPE_BIT(SY_F16) | SY_TYPE_BIT(SY_F32))
+
+#endif

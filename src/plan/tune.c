@@ -1,0 +1,204 @@
+/* tune.c - see tune.h. The figures for GPUs are those of docs/performance.md. */
+#include "tune.h"
+
+#include <string.h>
+
+/* Tokens that one warp of the route kernel counts at least: fewer make more chunks to add up. */
+#define ROUTE_CHUNK_MIN 32u
+
+/* A store of 2 to 7 KB keeps the links even; larger ones queue up (GPU). */
+#define PIECE_BYTES 4096u
+
+static uint32_t up(uint32_t n, uint32_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Roles of a GPU block, and of a CPU block, whose only lane does the work of all. */
+static void roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s)
+{
+    int wide = m->lanes > 1;
+    memset(s, 0, sizeof *s);
+    s->pushers = wide ? 4 : 1;
+    s->signallers = w->latency ? 0 : 1;
+    s->finishers = wide ? 4 : 1;
+    s->stages = wide ? 3 : 2;
+    s->pace = m->pace;
+}
+
+/* Rows are cut for whole operations, so that halves and ranks agree on parts; then the roles that
+ * this launch does not have go. */
+static void only_needed(const struct sy_work *w, struct sy_cut *cut)
+{
+    struct sy_shape *s = &cut->shape;
+    if (!w->receive)
+        s->finishers = 0;
+    if (!w->send || w->pull)
+        s->pushers = s->signallers = 0;
+    if (s->pushers + s->signallers + s->finishers == 0)
+        s->signallers = 1; /* someone must begin the operation */
+    cut->warps = s->pushers + s->signallers + s->finishers;
+}
+
+/* Cuts rows into parts until the stages of all pushers fit; fewer stages, then pushers, before
+ * that. */
+static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
+                            uint32_t fan, uint32_t side_bytes, uint32_t parts_max, uint64_t behind)
+{
+    struct sy_shape *s = &cut->shape;
+    uint32_t wide = w->quant ? 3u : 1u; /* BF16 in, bytes out */
+    s->parts = 1;
+    for (;;) {
+        s->part_bytes = up((w->row_bytes + s->parts - 1) / s->parts, s->parts == 1 ? 16 : 128);
+        s->parts = (w->row_bytes + s->part_bytes - 1) / s->part_bytes;
+        s->stage_bytes = SY_STAGE_BYTES(fan, side_bytes, wide * s->part_bytes);
+        cut->shared_bytes =
+            SY_SH_BYTES((uint64_t)w->ranks, s->pushers, s->stages, s->stage_bytes) + behind;
+        if (cut->shared_bytes <= m->shared_max)
+            return SY_OK;
+        if (s->stages > 2)
+            s->stages--;
+        else if (s->pushers > 2)
+            s->pushers /= 2;
+        else if (s->parts * 2 <= parts_max && s->part_bytes > 1024)
+            s->parts *= 2;
+        else if (s->pushers > 1)
+            s->pushers = 1;
+        else
+            return sy_fail(SY_UNSUPPORTED,
+                           "a block has %llu bytes of shared memory, and a row of %u bytes for %u "
+                           "destinations wants %llu",
+                           (unsigned long long)m->shared_max, w->row_bytes, fan,
+                           (unsigned long long)cut->shared_bytes);
+    }
+}
+
+static void pieces(const struct sy_machine *m, struct sy_shape *s)
+{
+    uint32_t n = (s->part_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+    s->piece_bytes = m->lanes > 1 ? up((s->part_bytes + n - 1) / n, 16) : s->part_bytes;
+}
+
+sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
+{
+    struct sy_shape *s = &cut->shape;
+    roles(m, w, s);
+    SY_TRY(fit_stages(m, w, cut, w->fan, w->side_bytes, w->quant ? 1 : SY_PARTS_MAX, 0));
+    pieces(m, s);
+    cut->blocks = m->blocks_max;
+    only_needed(w, cut);
+    return SY_OK;
+}
+
+sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
+{
+    memset(&cut->shape, 0, sizeof cut->shape);
+    cut->shape.parts = 1;
+    cut->shape.part_bytes = cut->shape.piece_bytes = w->row_bytes;
+    cut->warps = m->lanes > 1 ? 16 : 1;
+    cut->blocks = m->lanes > 1 ? least(w->tokens + 1, m->blocks_max) : m->blocks_max;
+    cut->shared_bytes =
+        SY_LD_SH_BYTES((uint64_t)w->ranks, w->experts, w->fan, w->tail_bytes, w->row_bytes);
+    if (cut->shared_bytes > m->shared_max)
+        return sy_fail(SY_UNSUPPORTED,
+                       "latency mode: a block has %llu bytes of shared memory, a row of %u bytes "
+                       "and counters for %u experts want %llu",
+                       (unsigned long long)m->shared_max, w->row_bytes, w->experts,
+                       (unsigned long long)cut->shared_bytes);
+    return SY_OK;
+}
+
+sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
+{
+    struct sy_shape *s = &cut->shape;
+    uint64_t behind;
+    roles(m, w, s);
+    behind = (uint64_t)s->finishers * SY_C_FAN(w->topk) * 16u;
+    SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, w->latency ? 1 : SY_PARTS_MAX, behind));
+    pieces(m, s);
+    s->splits = m->lanes > 1 ? least(4, (w->row_bytes + 2047) / 2048) : 1;
+    s->split_bytes = up((w->row_bytes + s->splits - 1) / s->splits, 16);
+    s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+    cut->blocks = m->blocks_max;
+    only_needed(w, cut);
+    return SY_OK;
+}
+
+uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max)
+{
+    uint64_t workers = (uint64_t)m->blocks_max * m->warps_max;
+    uint64_t chunks = (tokens_max + ROUTE_CHUNK_MIN - 1) / ROUTE_CHUNK_MIN;
+    return chunks < workers ? chunks : workers;
+}
+
+sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
+                       uint32_t *chunk_tokens, uint32_t *chunks)
+{
+    uint32_t warps = m->lanes > 1 ? 8 : 1, workers;
+    uint64_t counters = ((uint64_t)w->ranks + w->experts) * 4u;
+    while (warps > 1 && SY_ROUTE_SH_COUNTERS + warps * counters > m->shared_max)
+        warps /= 2;
+    cut->shared_bytes = SY_ROUTE_SH_COUNTERS + warps * counters;
+    if (cut->shared_bytes > m->shared_max)
+        return sy_fail(SY_UNSUPPORTED, "counters of %u ranks and %u experts do not fit a block",
+                       w->ranks, w->experts);
+    cut->warps = warps;
+    cut->blocks = (w->tokens + warps * ROUTE_CHUNK_MIN - 1) / (warps * ROUTE_CHUNK_MIN);
+    cut->blocks = cut->blocks ? least(cut->blocks, m->blocks_max) : 1;
+    workers = cut->blocks * warps;
+    *chunk_tokens = (w->tokens + workers - 1) / workers;
+    if (*chunk_tokens < ROUTE_CHUNK_MIN)
+        *chunk_tokens = ROUTE_CHUNK_MIN;
+    *chunks = (w->tokens + *chunk_tokens - 1) / *chunk_tokens;
+    return SY_OK;
+}
+
+sy_status sy_shared_bytes_max(const struct sy_machine *m, const struct sy_limits *limits,
+                              uint32_t modes, uint64_t *bytes)
+{
+    struct sy_work w = {(uint32_t)limits->ranks,
+                        (uint32_t)limits->experts,
+                        (uint32_t)limits->topk_max,
+                        (uint32_t)limits->fan_max,
+                        (uint32_t)limits->row_bytes_max,
+                        (uint32_t)limits->side_bytes_max,
+                        (uint32_t)limits->tail_bytes_max,
+                        (uint32_t)limits->tokens_max,
+                        0,
+                        1,
+                        1,
+                        0,
+                        0};
+    struct sy_cut cut;
+    uint32_t chunk_tokens, chunks;
+    uint64_t most = 0;
+    SY_TRY(sy_cut_route(m, &w, &cut, &chunk_tokens, &chunks));
+    most = cut.shared_bytes;
+    SY_TRY(sy_cut_combine(m, &w, &cut));
+    most = cut.shared_bytes > most ? cut.shared_bytes : most;
+    if (modes & SY_THROUGHPUT) {
+        SY_TRY(sy_cut_tdispatch(m, &w, &cut));
+        most = cut.shared_bytes > most ? cut.shared_bytes : most;
+        /* The largest quantised row: its BF16 source is as large as rows may be. */
+        w.quant = 1;
+        w.row_bytes = w.row_bytes / 2 ? w.row_bytes / 2 : 16;
+        if (sy_cut_tdispatch(m, &w, &cut) == SY_OK)
+            most = cut.shared_bytes > most ? cut.shared_bytes : most;
+        w.quant = 0;
+        w.row_bytes = (uint32_t)limits->row_bytes_max;
+    }
+    if (modes & SY_LATENCY) {
+        w.latency = 1;
+        SY_TRY(sy_cut_ldispatch(m, &w, &cut));
+        most = cut.shared_bytes > most ? cut.shared_bytes : most;
+        SY_TRY(sy_cut_combine(m, &w, &cut));
+        most = cut.shared_bytes > most ? cut.shared_bytes : most;
+    }
+    *bytes = most;
+    return SY_OK;
+}

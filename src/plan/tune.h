@@ -1,0 +1,55 @@
+/* tune.h - how operations are cut into blocks, warps, parts and pieces. Pure functions.
+ *
+ * They see what an engine can do and the size of a row, and nothing else, so all ranks of a group
+ * come to the same cut. */
+#ifndef SY_PLAN_TUNE_H
+#define SY_PLAN_TUNE_H
+
+#include "base/status.h"
+#include "layout/args.h"
+#include "layout/sizes.h"
+
+/* What matters of an engine. */
+struct sy_machine {
+    uint32_t lanes;      /* of a warp                                               */
+    uint32_t blocks_max; /* that run at once: CPU threads, GPU SMs                  */
+    uint32_t warps_max;  /* of a block                                              */
+    uint64_t shared_max; /* bytes of a block                                        */
+    uint32_t pace;       /* struct sy_shape; measured when a group is made          */
+};
+
+struct sy_cut {
+    struct sy_shape shape;
+    uint32_t blocks, warps;
+    uint64_t shared_bytes;
+};
+
+/* What an operation is, as far as its cut depends on it. */
+struct sy_work {
+    uint32_t ranks, experts, topk, fan;
+    uint32_t row_bytes;  /* as it travels                    */
+    uint32_t side_bytes; /* dispatch                         */
+    uint32_t tail_bytes; /* latency dispatch                 */
+    uint32_t tokens;     /* of this rank, or the most of them */
+    uint32_t quant;
+    uint32_t send, receive;
+    uint32_t latency; /* combine                          */
+    uint32_t pull;    /* combine: nothing is pushed       */
+};
+
+sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
+sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
+sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
+
+/* chunk_tokens and chunks: how the route kernel counts. */
+sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
+                       uint32_t *chunk_tokens, uint32_t *chunks);
+
+/* Most chunks that sy_cut_route() ever makes for this many tokens. */
+uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max);
+
+/* Most shared memory that any operation within the limits asks for. */
+sy_status sy_shared_bytes_max(const struct sy_machine *m, const struct sy_limits *limits,
+                              uint32_t modes, uint64_t *bytes);
+
+#endif

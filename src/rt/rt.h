@@ -1,0 +1,76 @@
+/* rt.h - engines: what runs kernels, and the streams and events around them.
+ *
+ * An engine serves one group. Launches of a group run one after the other in the order of the
+ * calls, whatever their streams. Nothing is allocated by launching. All functions return at once
+ * unless they say that they wait. */
+#ifndef SY_RT_RT_H
+#define SY_RT_RT_H
+
+#include "base/status.h"
+#include "layout/args.h"
+
+enum sy_kernel {
+#define SY_KERNEL(name, args) SY_KERNEL_##name,
+#include "device/kernels.def"
+#undef SY_KERNEL
+    SY_KERNELS
+};
+
+struct sy_grid {
+    uint32_t blocks;
+    uint32_t warps; /* per block */
+    uint64_t shared_bytes;
+};
+
+struct sy_rt;
+
+struct sy_rt_config {
+    int32_t threads;       /* CPU: threads that run kernels                                */
+    int32_t ranks;         /* of the group, and how many of them share this machine: all    */
+    int64_t idle_spins;    /* CPU: see params.def                                           */
+    uint64_t shared_bytes; /* most that a launch asks for                                   */
+    const sy_allocator *allocator;
+};
+
+struct sy_rt_ops {
+    const char *name;
+    sy_status (*open)(const struct sy_rt_config *config, struct sy_rt **rt);
+    void (*close)(struct sy_rt *rt); /* waits until all streams are empty */
+
+    /* Private memory of the engine, zeroed, aligned to 256. */
+    void *(*alloc)(struct sy_rt *rt, size_t bytes);
+    void (*free)(struct sy_rt *rt, void *memory, size_t bytes);
+    /* Waits; the work that wrote `from` must be over. */
+    void (*read)(struct sy_rt *rt, void *to, const void *from, size_t bytes);
+
+    sy_status (*stream_create)(struct sy_rt *rt, sy_stream **stream);
+    void (*stream_destroy)(struct sy_rt *rt, sy_stream *stream);   /* waits */
+    sy_status (*stream_sync)(struct sy_rt *rt, sy_stream *stream); /* waits */
+    sy_status (*stream_query)(struct sy_rt *rt, sy_stream *stream);
+    sy_status (*stream_wait)(struct sy_rt *rt, sy_stream *stream, sy_event *event);
+    sy_status (*call)(struct sy_rt *rt, sy_stream *stream, void (*fn)(void *), void *context);
+    sy_status (*launch)(struct sy_rt *rt, sy_stream *stream, enum sy_kernel kernel,
+                        const struct sy_grid *grid, const void *args, size_t bytes);
+
+    sy_status (*event_create)(struct sy_rt *rt, sy_event **event);
+    void (*event_destroy)(struct sy_rt *rt, sy_event *event); /* waits */
+    sy_status (*event_record)(struct sy_rt *rt, sy_event *event, sy_stream *stream);
+    sy_status (*event_sync)(struct sy_rt *rt, sy_event *event); /* waits */
+    sy_status (*event_query)(struct sy_rt *rt, sy_event *event);
+    sy_status (*event_elapsed)(struct sy_rt *rt, sy_event *begin, sy_event *end, uint64_t *ns);
+};
+
+/* What every engine's object begins with. */
+struct sy_rt {
+    const struct sy_rt_ops *ops;
+};
+
+/* What events, and streams that an engine makes, begin with. */
+struct sy_handle {
+    struct sy_rt *rt;
+    sy_group *group; /* for api/ */
+};
+
+extern const struct sy_rt_ops sy_rt_cpu;
+
+#endif

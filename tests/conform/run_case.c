@@ -1,0 +1,499 @@
+/* run_case.c - see run_case.h. Sections: buffers | dispatch | counts | combine | the run. */
+#include "run_case.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POISON 0xA5
+
+struct run {
+    const struct sy_case *c;
+    const struct sy_ref_route *ref;
+    int rank;
+    sy_group *group;
+    sy_route *route;
+    int differences;
+    char *text;
+};
+
+static void differ(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void differ(struct run *r, const char *format, ...)
+{
+    va_list ap;
+    if (r->differences++)
+        return;
+    va_start(ap, format);
+    vsnprintf(r->text, 512, format, ap);
+    va_end(ap);
+}
+
+static int need(struct run *r, sy_status status, const char *what)
+{
+    if (status != SY_OK)
+        differ(r, "rank %d: %s: %s: %s", r->rank, what, sy_status_name(status), sy_last_error());
+    return status == SY_OK;
+}
+
+/* --- buffers -------------------------------------------------------------------------------- */
+
+static void *poisoned(size_t bytes)
+{
+    void *p = NULL;
+    if (posix_memalign(&p, 256, bytes + 256))
+        abort();
+    memset(p, POISON, bytes + 256);
+    return p;
+}
+
+static void same(struct run *r, const char *what, const void *got, const void *want, size_t bytes,
+                 size_t row_bytes)
+{
+    const uint8_t *g = got, *w = want;
+    size_t i;
+    if (memcmp(got, want, bytes) == 0)
+        return;
+    for (i = 0; g[i] == w[i]; i++)
+        continue;
+    differ(r, "rank %d: %s differs at byte %zu (row %zu + %zu): %02x, not %02x", r->rank, what, i,
+           i / row_bytes, i % row_bytes, g[i], w[i]);
+}
+
+/* Where out_x lies. Latency mode has views only for RANK_MAJOR with the group's whole capacity. */
+static int out_place(const struct run *r)
+{
+    const struct sy_case *c = r->c;
+    int place = c->rank[r->rank].out_place;
+    if (place != SY_CASE_VIEW || c->mode != SY_LATENCY)
+        return place;
+    if (c->world.layout == SY_RANK_MAJOR &&
+        c->world.rank[r->rank].capacity == c->latency_tokens_max)
+        return place;
+    return SY_CASE_PLAIN;
+}
+
+/* Memory of its place for rows; NULL for a view. */
+static void *rows_memory(struct run *r, int place, size_t bytes)
+{
+    void *p = NULL;
+    if (place == SY_CASE_VIEW)
+        return NULL;
+    if (place == SY_CASE_HEAP) {
+        if (!need(r, sy_alloc(r->group, bytes ? bytes : 1, &p), "sy_alloc"))
+            return poisoned(bytes);
+        memset(p, POISON, bytes);
+        return p;
+    }
+    return poisoned(bytes);
+}
+
+static void rows_free(struct run *r, int place, void *p)
+{
+    if (place == SY_CASE_HEAP)
+        need(r, sy_free(r->group, p), "sy_free");
+    else if (place == SY_CASE_PLAIN)
+        free(p);
+}
+
+/* --- dispatch ------------------------------------------------------------------------------- */
+
+struct inputs {
+    uint8_t *x;       /* with the case's padding between rows */
+    uint32_t *scales; /* transposed if the case says so       */
+};
+
+/* A matrix of 32-bit words as the case wants it seen: by rows or by columns. */
+static sy_tensor words_tensor(const struct sy_case *c, void *data, int32_t type, int64_t rows,
+                              int64_t columns)
+{
+    sy_tensor t = sy_tensor_2d(data, (sy_type)type, rows, columns);
+    if (c->scales_by_column) {
+        t.stride[0] = 1;
+        t.stride[1] = rows ? rows : 1;
+    }
+    return t;
+}
+
+static void transpose(const uint32_t *from, uint32_t *to, int64_t rows, int64_t columns)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            to[j * rows + i] = from[i * columns + j];
+}
+
+static void make_inputs(struct run *r, struct inputs *in, sy_dispatch_args *args)
+{
+    const struct sy_case *c = r->c;
+    const struct sy_ref_world *w = &c->world;
+    const struct sy_ref_rank *me = w->rank + r->rank;
+    int64_t row = w->hidden * sy_ref_type_bytes(w->type), stride = row + c->x_pad, T = me->tokens;
+    in->x = poisoned((size_t)(T * stride));
+    for (int64_t t = 0; t < T; t++)
+        memcpy(in->x + t * stride, (const uint8_t *)me->x + t * row, (size_t)row);
+    args->x = sy_tensor_2d(T ? in->x : NULL, (sy_type)w->type, T, w->hidden);
+    args->x.stride[0] = stride / sy_ref_type_bytes(w->type);
+    in->scales = poisoned((size_t)(T * w->scale_words) * 4);
+    if (w->scale_words && c->scale_type != SY_NONE) {
+        if (c->scales_by_column)
+            transpose(me->scales, in->scales, T, w->scale_words);
+        else if (T)
+            memcpy(in->scales, me->scales, (size_t)(T * w->scale_words) * 4);
+        args->scales = words_tensor(c, T ? in->scales : NULL, c->scale_type, T, w->scale_words);
+    }
+    if (me->weights)
+        args->weights = sy_tensor_2d((void *)(uintptr_t)me->weights, SY_F32, T, w->topk);
+    if (me->probs)
+        args->probs = sy_tensor_2d((void *)(uintptr_t)me->probs, SY_F32, T, c->experts);
+    args->quant = w->quant;
+    args->size = sizeof *args;
+}
+
+struct outputs {
+    struct sy_ref_outputs got, want;
+    int64_t row_bytes, words;
+    uint32_t *by_column; /* the library's scales, if it writes them by column */
+};
+
+/* The library's buffer and the reference's, equally poisoned. */
+static void pair(struct sy_ref_output *got, struct sy_ref_output *want, int64_t rows, int64_t bytes)
+{
+    got->rows = want->rows = rows;
+    got->data = poisoned((size_t)(rows * bytes));
+    want->data = poisoned((size_t)(rows * bytes));
+}
+
+static void make_outputs(struct run *r, struct outputs *o, sy_dispatch_args *args)
+{
+    const struct sy_case *c = r->c;
+    const struct sy_ref_world *w = &c->world;
+    const struct sy_case_rank *me = c->rank + r->rank;
+    int by_expert = sy_ref_by_expert(w->layout), wire = w->quant ? SY_F8E4M3 : w->type;
+    int64_t n = me->out_rows, K = w->topk, L = w->rank[r->rank].experts;
+    memset(o, 0, sizeof *o);
+    o->row_bytes = sy_ref_out_row_bytes(w);
+    o->words = sy_ref_out_scale_words(w);
+    o->got.ids_type = o->want.ids_type = me->ids_type;
+    o->got.x.rows = o->want.x.rows = n;
+    o->got.x.data = rows_memory(r, out_place(r), (size_t)(n * o->row_bytes));
+    o->want.x.data = poisoned((size_t)(n * o->row_bytes));
+    args->out_x = sy_tensor_2d(o->got.x.data, (sy_type)wire, n, w->hidden);
+    if (out_place(r) == SY_CASE_VIEW)
+        memset(&args->out_x, 0, sizeof args->out_x);
+    if (me->outputs & SY_CASE_OUT_SCALES) {
+        int type = w->quant == SY_QUANT_F8_UE8M0 ? SY_UE8M0X4 : w->quant ? SY_F32 : c->scale_type;
+        pair(&o->got.scales, &o->want.scales, n, o->words * 4);
+        o->by_column = poisoned((size_t)(n * o->words) * 4);
+        args->out_scales = words_tensor(c, c->scales_by_column ? o->by_column : o->got.scales.data,
+                                        type, n, o->words);
+    }
+    if (me->outputs & SY_CASE_OUT_WEIGHTS) {
+        pair(&o->got.weights, &o->want.weights, n, by_expert ? 4 : K * 4);
+        args->out_weights = by_expert ? sy_tensor_1d(o->got.weights.data, SY_F32, n)
+                                      : sy_tensor_2d(o->got.weights.data, SY_F32, n, K);
+    }
+    if (me->outputs & SY_CASE_OUT_PROBS) {
+        pair(&o->got.probs, &o->want.probs, n, L * 4);
+        args->out_probs = sy_tensor_2d(o->got.probs.data, SY_F32, n, L);
+    }
+    if (me->outputs & SY_CASE_OUT_IDS) {
+        pair(&o->got.ids, &o->want.ids, n, K * sy_ref_type_bytes(me->ids_type));
+        args->out_ids = sy_tensor_2d(o->got.ids.data, (sy_type)me->ids_type, n, K);
+    }
+    if (me->outputs & SY_CASE_OUT_SRC) {
+        pair(&o->got.src, &o->want.src, n, 8);
+        args->out_src = sy_tensor_2d(o->got.src.data, SY_I32, n, 2);
+    }
+}
+
+static void free_pair(struct sy_ref_output *got, struct sy_ref_output *want)
+{
+    free(got->data);
+    free(want->data);
+}
+
+static void free_outputs(struct run *r, struct outputs *o)
+{
+    rows_free(r, out_place(r), o->got.x.data);
+    free(o->want.x.data);
+    free_pair(&o->got.scales, &o->want.scales);
+    free_pair(&o->got.weights, &o->want.weights);
+    free_pair(&o->got.probs, &o->want.probs);
+    free_pair(&o->got.ids, &o->want.ids);
+    free_pair(&o->got.src, &o->want.src);
+    free(o->by_column);
+}
+
+static int run_halves(struct run *r, sy_status (*op)(struct run *, void *, int32_t), void *args,
+                      const char *what)
+{
+    if (!r->c->halves)
+        return need(r, op(r, args, SY_WHOLE), what);
+    return need(r, op(r, args, SY_SEND), what) && need(r, op(r, args, SY_RECEIVE), what);
+}
+
+static sy_status one_dispatch(struct run *r, void *args, int32_t phase)
+{
+    ((sy_dispatch_args *)args)->phase = phase;
+    return sy_dispatch(r->route, args, NULL);
+}
+
+/* Waits; ids out of range are part of some cases. */
+static int settle(struct run *r, int first)
+{
+    sy_status status = sy_stream_sync(r->group, NULL), want = SY_OK;
+    if (first && r->ref->bad.any)
+        want = SY_BAD_ROUTE;
+    if (status == want)
+        return 1;
+    differ(r, "rank %d: sync gave %s (%s), not %s", r->rank, sy_status_name(status),
+           sy_last_error(), sy_status_name(want));
+    return 0;
+}
+
+static void compare_outputs(struct run *r, struct outputs *o, sy_tensor *view)
+{
+    const struct sy_case *c = r->c;
+    const struct sy_ref_world *w = &c->world;
+    int by_expert = sy_ref_by_expert(w->layout);
+    int64_t n = o->got.x.rows, K = w->topk;
+    if (view->data) { /* only as many rows as there are; what lay there before is not known */
+        n = sy_ref_rows(w, r->rank);
+        o->got.x.data = view->data;
+        o->want.x.rows = n;
+        memcpy(o->want.x.data, view->data, (size_t)(n * o->row_bytes));
+    }
+    if (o->got.scales.data && c->scales_by_column)
+        transpose(o->by_column, o->got.scales.data, o->words, o->got.scales.rows);
+    sy_ref_dispatch(w, r->ref, r->rank, &o->want);
+    same(r, "out_x", o->got.x.data, o->want.x.data, (size_t)(n * o->row_bytes),
+         (size_t)o->row_bytes);
+    if (view->data)
+        o->got.x.data = NULL;
+    if (o->got.scales.data)
+        same(r, "out_scales", o->got.scales.data, o->want.scales.data,
+             (size_t)(o->got.scales.rows * o->words) * 4, (size_t)o->words * 4);
+    if (o->got.weights.data)
+        same(r, "out_weights", o->got.weights.data, o->want.weights.data,
+             (size_t)(o->got.weights.rows * (by_expert ? 1 : K)) * 4,
+             (size_t)(by_expert ? 1 : K) * 4);
+    if (o->got.probs.data)
+        same(r, "out_probs", o->got.probs.data, o->want.probs.data,
+             (size_t)(o->got.probs.rows * w->rank[r->rank].experts) * 4,
+             (size_t)w->rank[r->rank].experts * 4 + !w->rank[r->rank].experts);
+    if (o->got.ids.data)
+        same(r, "out_ids", o->got.ids.data, o->want.ids.data,
+             (size_t)(o->got.ids.rows * K * sy_ref_type_bytes(o->got.ids_type)),
+             (size_t)(K * sy_ref_type_bytes(o->got.ids_type)));
+    if (o->got.src.data)
+        same(r, "out_src", o->got.src.data, o->want.src.data, (size_t)o->got.src.rows * 8, 8);
+}
+
+static int check_dispatch(struct run *r, int first)
+{
+    struct inputs in;
+    struct outputs o;
+    sy_dispatch_args args;
+    sy_tensor view;
+    int good;
+    memset(&args, 0, sizeof args);
+    memset(&view, 0, sizeof view);
+    make_inputs(r, &in, &args);
+    make_outputs(r, &o, &args);
+    args.view = &view;
+    good = run_halves(r, one_dispatch, &args, "sy_dispatch") && settle(r, first);
+    if (good)
+        compare_outputs(r, &o, &view);
+    free_outputs(r, &o);
+    free(in.x);
+    free(in.scales);
+    return good;
+}
+
+/* --- counts --------------------------------------------------------------------------------- */
+
+static void same_words(struct run *r, const char *what, const sy_tensor *got, const int32_t *want)
+{
+    size_t n = (size_t)got->shape[0] * (size_t)(got->dims > 1 ? got->shape[1] : 1);
+    same(r, what, got->data, want, n * 4, 4);
+}
+
+static void check_counts(struct run *r)
+{
+    const struct sy_ref_arrivals *a = r->ref->at + r->rank;
+    sy_route_info info = {.size = sizeof info};
+    int64_t totals[SY_TOTALS];
+    if (!need(r, sy_route_info_get(r->route, &info), "sy_route_info_get"))
+        return;
+    same_words(r, "totals", &info.totals, a->totals);
+    same_words(r, "expert_counts", &info.expert_counts, a->expert_counts);
+    same_words(r, "expert_aligned", &info.expert_aligned, a->expert_aligned);
+    same_words(r, "expert_offsets", &info.expert_offsets, a->expert_offsets);
+    same_words(r, "source_counts", &info.source_counts, a->source_counts);
+    same_words(r, "source_offsets", &info.source_offsets, a->source_offsets);
+    same_words(r, "slab_begin", &info.slab_begin, a->slab_begin);
+    same_words(r, "slab_count", &info.slab_count, a->slab_count);
+    if (!need(r, sy_route_totals(r->route, totals), "sy_route_totals"))
+        return;
+    for (int i = 0; i < SY_TOTALS; i++)
+        if (totals[i] != a->totals[i])
+            differ(r, "rank %d: total %d is %lld, not %d", r->rank, i, (long long)totals[i],
+                   a->totals[i]);
+}
+
+/* --- combine -------------------------------------------------------------------------------- */
+
+static sy_status one_combine(struct run *r, void *args, int32_t phase)
+{
+    ((sy_combine_args *)args)->phase = phase;
+    return sy_combine(r->route, args, NULL);
+}
+
+static void make_combine(struct run *r, sy_combine_args *args, void *x, void *out,
+                         float *out_weights, float *out_probs)
+{
+    const struct sy_case *c = r->c;
+    const struct sy_ref_world *w = &c->world;
+    const struct sy_ref_sum *s = c->sum + r->rank;
+    int64_t n = c->rank[r->rank].out_rows, T = w->rank[r->rank].tokens, K = w->topk;
+    sy_type type = (sy_type)c->sum_type;
+    memset(args, 0, sizeof *args);
+    args->size = sizeof *args;
+    args->x = sy_tensor_2d(x, type, n, c->sum_hidden);
+    args->out = sy_tensor_2d(T ? out : NULL, type, T, c->sum_hidden);
+    if (s->weights)
+        args->weights = sy_tensor_2d(T ? (void *)(uintptr_t)s->weights : NULL, SY_F32, T, K);
+    for (int i = 0; i < 2; i++)
+        if (s->bias[i] && T)
+            args->bias[i] = sy_tensor_2d((void *)(uintptr_t)s->bias[i], type, T, c->sum_hidden);
+    if (s->row_weights && sy_ref_by_expert(w->layout))
+        args->row_weights = sy_tensor_1d((void *)(uintptr_t)s->row_weights, SY_F32, n);
+    else if (s->row_weights)
+        args->row_weights = sy_tensor_2d((void *)(uintptr_t)s->row_weights, SY_F32, n, K);
+    if (s->row_probs)
+        args->row_probs = sy_tensor_2d((void *)(uintptr_t)s->row_probs, SY_F32, n,
+                                       w->rank[r->rank].experts);
+    if (c->carry_weights && T)
+        args->out_weights = sy_tensor_2d(out_weights, SY_F32, T, K);
+    if (c->carry_probs && T)
+        args->out_probs = sy_tensor_2d(out_probs, SY_F32, T, c->experts);
+}
+
+static void check_combine(struct run *r)
+{
+    const struct sy_case *c = r->c;
+    const struct sy_ref_world *w = &c->world;
+    struct sy_ref_sum *sums = malloc(sizeof *sums * (size_t)w->ranks), *s = sums + r->rank;
+    int64_t n = c->rank[r->rank].out_rows, T = w->rank[r->rank].tokens;
+    int place = c->rank[r->rank].sum_place == SY_CASE_HEAP ? SY_CASE_HEAP : SY_CASE_PLAIN;
+    size_t row = (size_t)(c->sum_hidden * sy_ref_type_bytes(c->sum_type));
+    size_t bytes = row * (size_t)T, wb = (size_t)(T * w->topk) * 4, pb = (size_t)(T * c->experts) * 4;
+    uint8_t *x, *out = poisoned(bytes);
+    float *weights = poisoned(wb), *probs = poisoned(pb);
+    sy_combine_args args;
+    memcpy(sums, c->sum, sizeof *sums * (size_t)w->ranks);
+    x = rows_memory(r, place, row * (size_t)n);
+    if (n)
+        memcpy(x, s->x, row * (size_t)n);
+    make_combine(r, &args, x, out, weights, probs);
+    s->out = poisoned(bytes);
+    s->out_weights = c->carry_weights ? poisoned(wb) : NULL;
+    s->out_probs = c->carry_probs ? poisoned(pb) : NULL;
+    if (run_halves(r, one_combine, &args, "sy_combine") && settle(r, 0)) {
+        sy_ref_combine(w, r->ref, r->rank, c->sum_type, c->sum_hidden, sums);
+        same(r, "out", out, s->out, bytes, row);
+        if (s->out_weights)
+            same(r, "combined weights", weights, s->out_weights, wb, (size_t)w->topk * 4);
+        if (s->out_probs)
+            same(r, "combined probs", probs, s->out_probs, pb, (size_t)c->experts * 4);
+    }
+    rows_free(r, place, x);
+    free(out);
+    free(weights);
+    free(probs);
+    free(s->out);
+    free(s->out_weights);
+    free(s->out_probs);
+    free(sums);
+}
+
+/* --- the run -------------------------------------------------------------------------------- */
+
+void run_case_config(const struct sy_case *c, int rank, sy_group_config *config)
+{
+    const struct sy_ref_world *w = &c->world;
+    int64_t out = 0;
+    for (int r = 0; r < w->ranks; r++) {
+        int64_t row = sy_ref_out_row_bytes(w), sum = c->sum_hidden * sy_ref_type_bytes(c->sum_type);
+        int64_t bytes = c->rank[r].out_rows * (row > sum ? row : sum);
+        out = bytes > out ? bytes : out;
+    }
+    memset(config, 0, sizeof *config);
+    config->size = sizeof *config;
+    config->engine = SY_ENGINE_CPU;
+    config->rank = rank;
+    config->ranks = w->ranks;
+    config->modes = (uint32_t)c->mode;
+    config->experts = c->experts;
+    config->experts_per_rank = c->experts_per_rank;
+    config->topk_max = c->topk_max;
+    config->tokens_max = c->tokens_max;
+    config->latency_tokens_max = c->latency_tokens_max;
+    config->row_bytes_max = c->row_bytes_max;
+    config->scale_words_max = c->scale_words_max;
+    config->recv_rows_max = c->recv_rows_max;
+    config->user_bytes = out + 4096;
+    config->timeout_ns = 20000000000ull;
+}
+
+static int set_route(struct run *r)
+{
+    const struct sy_case *c = r->c;
+    const struct sy_ref_rank *me = c->world.rank + r->rank;
+    sy_route_input input = {.size = sizeof input};
+    int64_t T = me->tokens, K = c->world.topk;
+    int32_t *narrow = malloc((size_t)(T * K + 1) * sizeof *narrow);
+    int good;
+    for (int64_t i = 0; me->ids && i < T * K; i++)
+        narrow[i] = (int32_t)me->ids[i];
+    if (c->input == SY_U8)
+        input.map = sy_tensor_2d((void *)(uintptr_t)me->map, SY_U8, T, c->experts);
+    else if (c->input == SY_I64)
+        input.ids = sy_tensor_2d((void *)(uintptr_t)me->ids, SY_I64, T, K);
+    else
+        input.ids = sy_tensor_2d(narrow, SY_I32, T, K);
+    good = need(r, sy_route_set(r->route, &input, NULL), "sy_route_set");
+    /* In latency mode the ids are borrowed until the first dispatch. */
+    if (good && c->mode == SY_THROUGHPUT)
+        good = settle(r, 1);
+    if (good)
+        good = check_dispatch(r, c->mode == SY_LATENCY);
+    free(narrow);
+    return good;
+}
+
+int run_case(const struct sy_case *c, const struct sy_ref_route *ref, int rank, sy_group *group,
+             int rounds, char text[512])
+{
+    struct run r = {c, ref, rank, group, NULL, 0, text};
+    sy_route_config config = {.size = sizeof config,
+                              .mode = c->mode,
+                              .layout = c->world.layout,
+                              .topk = c->world.topk,
+                              .alignment = c->world.alignment,
+                              .capacity = c->world.rank[rank].capacity};
+    text[0] = 0;
+    if (!need(&r, sy_route_create(group, &config, NULL, &r.route), "sy_route_create"))
+        return r.differences;
+    if (set_route(&r)) {
+        check_counts(&r);
+        check_combine(&r);
+        for (int i = 1; i < rounds && !r.differences; i++) {
+            check_dispatch(&r, 0);
+            check_combine(&r);
+        }
+    }
+    sy_route_destroy(r.route);
+    return r.differences;
+}
