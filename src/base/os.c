@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void *real_alloc(size_t bytes, size_t align)
@@ -36,6 +37,18 @@ static int real_memfd(const char *name)
 static int real_seal(int fd)
 {
     return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+/* 0: it is not sealed, or no memory file. */
+static int64_t real_sealed_bytes(int fd)
+{
+    struct stat info;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 && errno == EINVAL)
+        return 0;
+    if (seals < 0 || fstat(fd, &info))
+        return -1;
+    return seals & F_SEAL_SHRINK ? (int64_t)info.st_size : 0;
 }
 
 static int real_socket(int domain, int type, int protocol)
@@ -144,6 +157,7 @@ const struct sy_os sy_os_real = {
     .memfd = real_memfd,
     .resize = ftruncate,
     .seal = real_seal,
+    .sealed_bytes = real_sealed_bytes,
     .socket = real_socket,
     .bind = bind,
     .listen = listen,
@@ -180,4 +194,14 @@ void *sy_zalloc(size_t bytes)
     if (p)
         memset(p, 0, bytes);
     return p;
+}
+
+void sy_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += ms * 1000000L;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(condition, lock, &t);
 }

@@ -22,6 +22,7 @@
     SY_OS(int, memfd, (const char *name))                                                          \
     SY_OS(int, resize, (int fd, off_t bytes))                                                      \
     SY_OS(int, seal, (int fd))                                                                     \
+    SY_OS(int64_t, sealed_bytes, (int fd))                                                         \
     SY_OS(int, socket, (int domain, int type, int protocol))                                       \
     SY_OS(int, bind, (int fd, const struct sockaddr *at, socklen_t bytes))                         \
     SY_OS(int, listen, (int fd, int backlog))                                                      \
@@ -59,6 +60,9 @@ struct sy_os {
 
 extern const struct sy_os *sy_os;     /* what the library uses   */
 extern const struct sy_os sy_os_real; /* the system's own        */
+
+/* Waits on a condition for so long at most; may wake up early. */
+void sy_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int ms);
 
 /* Zeroed memory through sy_os, or NULL. */
 void *sy_zalloc(size_t bytes);
