@@ -1,4 +1,5 @@
-/* check.h - a test program: named tests, counted, with the line that run-tests looks for at the end.
+/* check.h - a test program: named tests, counted, with the line that run-tests looks for at the
+ * end.
  *
  *     int main(void) { TEST(name_of_function); ... return check_end(); }
  *
