@@ -27,7 +27,7 @@ LIB_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/rt/cpu_kernels.c,$(LIB_S
            $(BUILD)/src/rt/cpu_kernels_base.o
 # The kernels once more for processors with AVX2, chosen at run time.
 ifneq ($(filter x86_64%,$(ARCH)),)
-LIB_OBJ += $(BUILD)/src/rt/cpu_kernels_v3.o
+LIB_OBJ += $(BUILD)/src/rt/cpu_kernels_avx2.o
 endif
 
 SONAME := libswitchyard.so.$(SOMAJOR)
@@ -43,9 +43,9 @@ $(BUILD)/src/rt/cpu_kernels_base.o: src/rt/cpu_kernels.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -DSY_KERNELS_FOR=base -c -o $@ $<
 
-$(BUILD)/src/rt/cpu_kernels_v3.o: src/rt/cpu_kernels.c
+$(BUILD)/src/rt/cpu_kernels_avx2.o: src/rt/cpu_kernels.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -O3 -march=x86-64-v3 -DSY_KERNELS_FOR=v3 -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -O3 -mavx2 -mbmi -mbmi2 -mfma -DSY_KERNELS_FOR=avx2 -c -o $@ $<
 
 $(BUILD)/libswitchyard.a: $(LIB_OBJ)
 	@rm -f $@

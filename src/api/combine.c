@@ -108,6 +108,7 @@ static void work_of(const sy_route *route, const sy_combine_args *args,
     w->fan = route->dev.fan;
     w->row_bytes = a->row_bytes;
     w->tokens = (uint32_t)route->tokens;
+    w->tokens_most = route->dev.tokens_limit;
     w->send = args->phase != SY_RECEIVE;
     w->receive = args->phase != SY_SEND;
     w->latency = route->dev.latency;

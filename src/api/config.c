@@ -91,6 +91,9 @@ static sy_status place_experts(struct sy_plan *plan, const sy_group_config *c)
         sum += n;
     }
     plan->firsts[plan->ranks] = (int32_t)sum;
+    plan->even = c->experts % plan->ranks == 0;
+    for (int32_t r = 0; r < plan->ranks; r++)
+        plan->even &= plan->firsts[r] == r * (c->experts / plan->ranks);
     SY_NEED(sum == c->experts, "experts_per_rank sums to %lld, not experts %d", (long long)sum,
             (int)c->experts);
     return SY_OK;

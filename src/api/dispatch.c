@@ -187,10 +187,12 @@ static void work_of(const sy_route *route, const sy_dispatch_args *args, const s
     memset(w, 0, sizeof *w);
     w->ranks = d->ranks;
     w->experts = d->experts;
+    w->local_max = d->local_max;
     w->topk = route->dev.topk;
     w->fan = route->dev.fan;
     w->row_bytes = c->row_bytes;
     w->tokens = (uint32_t)route->tokens;
+    w->tokens_most = route->dev.tokens_limit;
     w->quant = (uint32_t)args->quant;
     w->send = args->phase != SY_RECEIVE;
     w->receive = args->phase != SY_SEND;

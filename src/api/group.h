@@ -33,6 +33,7 @@ struct sy_plan {
     int32_t threads;
     uint64_t timeout_ns;
     int32_t *firsts; /* [ranks + 1]: first expert of each rank; owned */
+    int even;        /* all ranks have equally many                   */
     struct sy_limits limits;
     struct sy_heap_layout heap;
     struct sy_local_layout local;
@@ -55,7 +56,9 @@ struct sy_group {
     pthread_mutex_t lock;
     uint64_t calls[SY_CHANNELS]; /* operations asked for; the send half counts */
     int open_send[SY_CHANNELS];  /* a send half waits for its receive half     */
-    uint64_t barriers;
+    uint64_t barriers;      /* begun here                                    */
+    uint64_t *arrived;      /* [ranks] barriers that a rank has begun; owned */
+    pthread_cond_t arrival; /* arrived, or a rank is gone                    */
     uint64_t notices; /* reports of bad ids that poll has given     */
     int64_t objects;  /* routes, streams and events alive           */
 };
@@ -74,11 +77,20 @@ struct sy_route {
     struct sy_dev_tensor ids; /* latency: the caller's, until the first dispatch */
 };
 
+/* The group's fault, with its text. */
+sy_status sy_group_fault(sy_group *group, const char *call);
+
 /* What stands against using the group from now on: its fault, or a rank that has left. */
 sy_status sy_group_usable(sy_group *group, const char *call);
 
 /* How work that is over ended: the group's fault, or ids out of range, once. */
 sy_status sy_group_outcome(sy_group *group, const char *call);
+
+/* The group's part that deals with faults (faults.c). watch: last, the heap and the engine are
+ * there; from then on the mesh's thread is at work until the mesh is closed. */
+sy_status sy_faults_open(sy_group *group);
+sy_status sy_faults_watch(sy_group *group);
+void sy_faults_close(sy_group *group);
 
 /* Tensors (tensor.c). A description of what is expected, for checks with good texts. */
 struct sy_expect {

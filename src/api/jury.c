@@ -1,10 +1,8 @@
 /* jury.c - see jury.h. Sections: texts | votes. */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "jury.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/os.h"
 
@@ -33,6 +31,7 @@ static sy_status status_of(uint32_t what)
     case SY_FAULT_SHORT:
         return SY_INVALID;
     case SY_FAULT_LOST:
+    case SY_FAULT_LEFT:
         return SY_PEER_LOST;
     case SY_FAULT_ABORT:
         return SY_ABORTED;
@@ -87,6 +86,14 @@ void sy_jury_describe(const struct sy_fault_record *r, uint64_t timeout_ns, sy_f
     case SY_FAULT_LOST:
         snprintf(f->text, sizeof f->text, "rank %u died", r->culprit);
         break;
+    case SY_FAULT_LEFT:
+        snprintf(f->text, sizeof f->text, "%s %llu: rank %u waited for rank %u, which had left", op,
+                 epoch, r->reporter, r->culprit);
+        break;
+    case SY_FAULT_BARRIER:
+        snprintf(f->text, sizeof f->text, "barrier %llu: rank %u waited %llu ms for rank %u", epoch,
+                 r->reporter, (unsigned long long)(timeout_ns / 1000000), r->culprit);
+        break;
     case SY_FAULT_ABORT:
         snprintf(f->text, sizeof f->text, "rank %u called sy_group_abort()", r->reporter);
         f->culprit = -1;
@@ -103,8 +110,8 @@ static int weight(const struct sy_fault_record *r)
 {
     static const uint8_t order[] = {
         SY_FAULT_NONE,  SY_FAULT_SELF,  SY_FAULT_FETCH, SY_FAULT_WEIGHTS, SY_FAULT_ROWS,
-        SY_FAULT_BASE,  SY_FAULT_COUNT, SY_FAULT_START, SY_FAULT_SHORT,   SY_FAULT_BYTES,
-        SY_FAULT_CHECK, SY_FAULT_ABORT, SY_FAULT_LOST};
+        SY_FAULT_BASE,  SY_FAULT_COUNT, SY_FAULT_START, SY_FAULT_BARRIER, SY_FAULT_LEFT,
+        SY_FAULT_SHORT, SY_FAULT_BYTES, SY_FAULT_CHECK, SY_FAULT_ABORT,   SY_FAULT_LOST};
     for (int i = 0; i < (int)sizeof order; i++)
         if (order[i] == r->what)
             return i;
@@ -127,7 +134,6 @@ static int heavier(const struct sy_fault_record *a, const struct sy_fault_record
 
 sy_status sy_jury_open(struct sy_jury *v, uint32_t rank, uint32_t ranks, uint64_t timeout_ns)
 {
-    memset(v, 0, sizeof *v);
     v->rank = rank;
     v->ranks = ranks;
     v->timeout_ns = timeout_ns;
@@ -195,7 +201,7 @@ void sy_jury_vote(struct sy_jury *v, uint32_t from, const struct sy_fault_record
 {
     struct sy_fault_record own = *record;
     int first;
-    if (from >= v->ranks || from == v->rank || !record->what || record->what > SY_FAULT_SHORT)
+    if (from >= v->ranks || from == v->rank || !record->what || record->what >= SY_FAULT_KINDS)
         return;
     pthread_mutex_lock(&v->lock);
     if (!v->votes[from].what)
@@ -224,6 +230,15 @@ void sy_jury_gone(struct sy_jury *v, uint32_t rank, int how)
         sy_jury_blame(v, &lost);
 }
 
+int sy_jury_is_gone(struct sy_jury *v, uint32_t rank)
+{
+    int gone;
+    pthread_mutex_lock(&v->lock);
+    gone = rank < v->ranks ? v->gone[rank] : SY_GONE_NOT;
+    pthread_mutex_unlock(&v->lock);
+    return gone;
+}
+
 int32_t sy_jury_left(struct sy_jury *v)
 {
     int32_t left = -1;
@@ -241,12 +256,7 @@ sy_status sy_jury_get(struct sy_jury *v, int wait, sy_fault *fault)
     pthread_mutex_lock(&v->lock);
     settle(v);
     while (wait && v->begun_ns && !v->final) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 10000000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&v->settled, &v->lock, &t);
+        sy_wait_ms(&v->settled, &v->lock, 10);
         settle(v);
     }
     if (v->begun_ns)

@@ -46,6 +46,8 @@ void sy_jury_vote(struct sy_jury *v, uint32_t from, const struct sy_fault_record
 /* Another rank is gone: it left in good order, or died, which is a fault. */
 void sy_jury_gone(struct sy_jury *v, uint32_t rank, int how);
 
+int sy_jury_is_gone(struct sy_jury *v, uint32_t rank); /* SY_GONE_... */
+
 /* A rank that left, or -1. Operations that begin now would wait for it in vain. */
 int32_t sy_jury_left(struct sy_jury *v);
 

@@ -204,8 +204,10 @@ static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_str
 {
     sy_group *group = route->group;
     const uint64_t same[] = {SY_CH_ROUTE, a->r.layout, a->r.topk, a->r.alignment};
-    struct sy_work w = {
-        .ranks = group->dev.ranks, .experts = group->dev.experts, .tokens = a->tokens};
+    struct sy_work w = {.ranks = group->dev.ranks,
+                        .experts = group->dev.experts,
+                        .local_max = group->dev.local_max,
+                        .tokens = a->tokens};
     struct sy_cut cut;
     struct sy_grid grid;
     SY_TRY(sy_cut_route(&group->plan.machine, &w, &cut, &a->chunk_tokens, &a->chunks));
@@ -283,7 +285,7 @@ sy_status sy_route_totals(sy_route *route, int64_t totals[SY_TOTALS])
         return sy_fail(SY_STATE, route->set ? "a latency route has no counts before its dispatch"
                                             : "the route has not been set");
     SY_TRY(group->rt->ops->event_sync(group->rt, route->done));
-    SY_TRY(sy_group_usable(group, "sy_route_totals"));
+    SY_TRY(sy_group_fault(group, "sy_route_totals"));
     group->rt->ops->read(group->rt, raw, route->memory + route->dev.at.totals, sizeof raw);
     for (int i = 0; i < SY_TOTALS; i++)
         totals[i] = raw[i];

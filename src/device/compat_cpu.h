@@ -14,6 +14,7 @@
 #endif
 
 #define SY_DEV static inline __attribute__((always_inline, unused))
+#define SY_DEV_COLD static __attribute__((noinline, cold, unused))
 #define SY_LANES 1u
 #define SY_RESTRICT __restrict__
 #define SY_UNROLL(n)
@@ -64,6 +65,19 @@ SY_DEV sy_u32 sy_max(struct sy_ctx *c, sy_u32 v)
     (void)c;
     return v;
 }
+SY_DEV sy_u32 sy_or(struct sy_ctx *c, sy_u32 v)
+{
+    (void)c;
+    return v;
+}
+SY_DEV sy_u32 sy_ones(sy_u32 v)
+{
+    return (sy_u32)__builtin_popcount(v);
+}
+SY_DEV sy_u32 sy_lowest(sy_u32 v)
+{
+    return (sy_u32)__builtin_ctz(v);
+}
 SY_DEV sy_u32 sy_scan(struct sy_ctx *c, sy_u32 v, sy_u32 *total)
 {
     (void)c;
@@ -95,6 +109,10 @@ SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
+SY_DEV sy_u32 sy_arrive(sy_u32 *p)
+{
+    return __atomic_fetch_add(p, 1u, __ATOMIC_ACQ_REL);
+}
 SY_DEV void sy_max64(sy_u64 *p, sy_u64 v)
 {
     sy_u64 old = __atomic_load_n(p, __ATOMIC_RELAXED);
@@ -123,6 +141,10 @@ SY_DEV void sy_store_shared(sy_u32 *p, sy_u32 v)
 SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+SY_DEV sy_u64 sy_glance64(const sy_u64 *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 SY_DEV sy_u64 sy_peek64(const sy_u64 *p)
 {
@@ -302,6 +324,12 @@ SY_DEV sy_u64 sy_now_ns(struct sy_ctx *c)
 SY_DEV void sy_pause(struct sy_ctx *c)
 {
     sy_cpu_pause(c);
+}
+
+SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
+{
+    (void)c;
+    (void)place;
 }
 
 #include "numbers_cpu.h"

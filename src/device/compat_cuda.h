@@ -11,9 +11,11 @@
 #include "../layout/types.h"
 
 #define SY_DEV static __device__ __forceinline__
+#define SY_DEV_COLD static __device__ __noinline__
 #define SY_LANES 32u
 #define SY_RESTRICT __restrict__
-#define SY_UNROLL(n) _Pragma("unroll")
+#define SY_STRING(x) #x
+#define SY_UNROLL(n) _Pragma(SY_STRING(unroll n))
 #if __CUDA_ARCH__ >= 900
 #define SY_HAS_TMA 1
 #else
@@ -76,6 +78,19 @@ SY_DEV sy_u32 sy_max(struct sy_ctx *c, sy_u32 v)
     (void)c;
     return __reduce_max_sync(SY_ALL_LANES, v);
 }
+SY_DEV sy_u32 sy_or(struct sy_ctx *c, sy_u32 v)
+{
+    (void)c;
+    return __reduce_or_sync(SY_ALL_LANES, v);
+}
+SY_DEV sy_u32 sy_ones(sy_u32 v)
+{
+    return (sy_u32)__popc(v);
+}
+SY_DEV sy_u32 sy_lowest(sy_u32 v)
+{
+    return (sy_u32)__ffs((int)v) - 1u;
+}
 SY_DEV sy_u32 sy_scan(struct sy_ctx *c, sy_u32 v, sy_u32 *total)
 {
     sy_u32 sum = v;
@@ -113,6 +128,11 @@ SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return atomicAdd(p, v);
 }
+/* Loads are complete before a barrier, and nobody reads what others have stored before it. */
+SY_DEV sy_u32 sy_arrive(sy_u32 *p)
+{
+    return atomicAdd(p, 1u);
+}
 SY_DEV void sy_max64(sy_u64 *p, sy_u64 v)
 {
     atomicMax(p, v);
@@ -143,6 +163,12 @@ SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     sy_u32 v;
     asm volatile("ld.acquire.sys.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+SY_DEV sy_u64 sy_glance64(const sy_u64 *p)
+{
+    sy_u64 v;
+    asm volatile("ld.relaxed.sys.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
     return v;
 }
 SY_DEV sy_u64 sy_peek64(const sy_u64 *p)
@@ -183,7 +209,8 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
 {
     (void)c;
 #if SY_HAS_TMA
-    asm volatile("fence.proxy.async;" ::: "memory");
+    /* For shared memory only: the general form waits for the warp's global stores as well. */
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
 
@@ -353,6 +380,22 @@ SY_DEV void sy_pause(struct sy_ctx *c)
 {
     (void)c;
 }
+
+/* Compiled with SY_TRACE, kernels leave the SM clock at the places they mark, for tests/gpu. */
+#ifdef SY_TRACE
+extern "C" __device__ sy_u64 sy_trace[SY_TRACE][16][32]; /* [block][warp][place] */
+SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
+{
+    if (c->lane == 0 && c->block < SY_TRACE)
+        sy_trace[c->block][c->warp][place] = (sy_u64)clock64();
+}
+#else
+SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
+{
+    (void)c;
+    (void)place;
+}
+#endif
 
 /* --- numbers -------------------------------------------------------------------------------- */
 SY_DEV float sy_bits_f32(sy_u32 u)

@@ -1,66 +1,43 @@
 /* counts.h - from what all sources announced to the counts that sy_route_info shows; both modes.
  *
- * `words` are announcements of all sources (records.h, SY_COUNT_...), checked before. */
+ * `heard` is a table in shared memory: the values of all sources' words (records.h, SY_COUNT_...),
+ * checked before. */
 #ifndef SY_DEVICE_COUNTS_H
 #define SY_DEVICE_COUNTS_H
 
 #include "outputs.h"
 
-SY_DEV sy_u32 sy_announced(const struct sy_dev *d, const sy_u64 *words, sy_u32 source, sy_u32 i)
+SY_DEV sy_u32 sy_announced(const struct sy_dev *d, const sy_u32 *heard, sy_u32 source, sy_u32 i)
 {
-    return (sy_u32)sy_peek64(words + (sy_u64)source * (SY_COUNT_HEAD + d->local_max) + i);
+    return heard[source * (SY_COUNT_HEAD + d->local_max) + i];
 }
 
-SY_DEV void sy_counts_by_source(struct sy_ctx *c, const struct sy_dev *d,
-                                const struct sy_dev_route *r, const sy_u64 *words)
+/* Waits for the words of all ranks, checks them and keeps their values in the table. Several warps
+ * may share the work. */
+SY_DEV int sy_hear(struct sy_ctx *c, const struct sy_op *op, const struct sy_dev_route *r,
+                   const sy_u64 *words, sy_u32 check, sy_u32 *heard, sy_u32 worker, sy_u32 workers)
 {
-    sy_s32 *counts = (sy_s32 *)SY_ROUTE_AT(r, source_counts);
-    sy_s32 *offsets = (sy_s32 *)SY_ROUTE_AT(r, source_offsets);
-    sy_u32 *base = (sy_u32 *)SY_ROUTE_AT(r, recv_base);
-    sy_u32 *live = (sy_u32 *)SY_ROUTE_AT(r, live_all), before = 0;
-    for (sy_u32 at = 0; at < d->ranks + 1; at += SY_LANES) {
-        sy_u32 s = at + c->lane, all, sum;
-        sy_u32 n = s < d->ranks ? sy_announced(d, words, s, SY_COUNT_ROWS) : 0;
-        sum = before + sy_scan(c, n, &all);
-        before += all;
-        if (s > d->ranks)
+    const struct sy_dev *d = op->d;
+    sy_u32 stride = SY_COUNT_HEAD + d->local_max, n = SY_COUNT_HEAD + d->local, wrong = 0;
+    sy_u32 units = sy_div_up(n, SY_LANES);
+    for (sy_u32 u = worker; u < units * SY_RANKS(d); u += workers) {
+        sy_u32 p = u / units, i = u % units * SY_LANES + c->lane, v = 0;
+        const sy_u64 *word = words + (sy_u64)p * stride + i;
+        if (!sy_wait_word(c, op, i < n ? word : 0, op->epoch, SY_FAULT_COUNT, p, &v))
+            return 0;
+        if (i >= n)
             continue;
-        base[s] = r->latency ? s * r->tokens_limit : sum;
-        offsets[s] = (sy_s32)(r->layout == SY_L_RANK ? s * r->capacity : sum);
-        if (s < d->ranks) {
-            counts[s] = (sy_s32)n;
-            live[s] = r->latency ? n : 0; /* throughput: counted with the records */
-        }
+        if (i == SY_COUNT_CHECK && v != check)
+            wrong = SY_FAULT_CHECK;
+        if (i == SY_COUNT_ROWS && v > r->tokens_limit)
+            wrong = SY_FAULT_BYTES;
+        if (i >= SY_COUNT_HEAD && v > r->tokens_limit * SY_TOPK(r))
+            wrong = SY_FAULT_BYTES;
+        if (wrong)
+            sy_raise(c, op, sy_missed(d, wrong, p, word));
+        heard[p * stride + i] = v;
     }
-}
-
-SY_DEV void sy_counts_by_expert(struct sy_ctx *c, const struct sy_dev *d,
-                                const struct sy_dev_route *r, const sy_u64 *words)
-{
-    sy_s32 *counts = (sy_s32 *)SY_ROUTE_AT(r, expert_counts);
-    sy_s32 *aligned = (sy_s32 *)SY_ROUTE_AT(r, expert_aligned);
-    sy_s32 *offsets = (sy_s32 *)SY_ROUTE_AT(r, expert_offsets);
-    sy_s32 *begin = (sy_s32 *)SY_ROUTE_AT(r, slab_begin);
-    sy_s32 *count = (sy_s32 *)SY_ROUTE_AT(r, slab_count);
-    sy_u32 before = 0;
-    for (sy_u32 at = 0; at < d->local + 1; at += SY_LANES) {
-        sy_u32 e = at + c->lane, n = 0, up, all, sum;
-        for (sy_u32 s = 0; e < d->local && s < d->ranks; s++) {
-            sy_u32 m = sy_announced(d, words, s, SY_COUNT_HEAD + e);
-            begin[e * d->ranks + s] = (sy_s32)n;
-            count[e * d->ranks + s] = (sy_s32)m;
-            n += m;
-        }
-        up = sy_div_up(n, r->alignment) * r->alignment;
-        sum = before + sy_scan(c, up, &all);
-        before += all;
-        if (e <= d->local)
-            offsets[e] = (sy_s32)(r->layout == SY_L_SLABS ? e * r->capacity : sum);
-        if (e < d->local) {
-            counts[e] = (sy_s32)n;
-            aligned[e] = (sy_s32)up;
-        }
-    }
+    return !sy_any(c, wrong != 0);
 }
 
 /* How many of `n` places from `first` on lie at or beyond `capacity`. */
@@ -70,80 +47,136 @@ SY_DEV sy_u32 sy_beyond(sy_u32 first, sy_u32 n, sy_u32 capacity)
     return n > fit ? n - fit : 0;
 }
 
-/* Totals: [0] tokens, [1] rows that would fit everything, [2] dropped, [3] overflow, [4] bad. */
-SY_DEV void sy_counts_totals(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                             const sy_u64 *words)
+/* What the loops below find besides the tables that they write; per lane, until summed. */
+struct sy_found {
+    sy_u32 tokens;  /* in all               */
+    sy_u32 rows;    /* EXPERT_PACKED: in all */
+    sy_u32 largest; /* of a slab             */
+    sy_u32 dropped, bad;
+};
+
+SY_DEV void sy_counts_by_source(struct sy_ctx *c, const struct sy_dev *d,
+                                const struct sy_dev_route *r, const sy_u32 *heard,
+                                struct sy_found *f)
 {
-    const sy_s32 *experts = (const sy_s32 *)SY_ROUTE_AT(r, expert_counts);
-    const sy_s32 *offsets = (const sy_s32 *)SY_ROUTE_AT(r, expert_offsets);
-    const sy_s32 *sources = (const sy_s32 *)SY_ROUTE_AT(r, source_counts);
-    sy_s32 *totals = (sy_s32 *)SY_ROUTE_AT(r, totals);
-    sy_u32 tokens = 0, largest = 0, dropped = 0, bad = 0, rows;
-    SY_FOR (s, c, d->ranks) {
-        sy_u32 n = (sy_u32)sources[s];
-        tokens += n;
-        bad |= sy_announced(d, words, s, SY_COUNT_BAD);
-        if (r->layout == SY_L_RANK) {
-            largest = n > largest ? n : largest;
-            dropped += sy_beyond(0, n, r->capacity);
+    sy_s32 *counts = (sy_s32 *)SY_ROUTE_AT(r, source_counts);
+    sy_s32 *offsets = (sy_s32 *)SY_ROUTE_AT(r, source_offsets);
+    sy_u32 *base = (sy_u32 *)SY_ROUTE_AT(r, recv_base);
+    sy_u32 *live = (sy_u32 *)SY_ROUTE_AT(r, live_all), before = 0;
+    for (sy_u32 at = 0; at < SY_RANKS(d) + 1; at += SY_LANES) {
+        sy_u32 s = at + c->lane, all, sum;
+        sy_u32 n = s < SY_RANKS(d) ? sy_announced(d, heard, s, SY_COUNT_ROWS) : 0;
+        sum = before + sy_scan(c, n, &all);
+        before += all;
+        if (s > SY_RANKS(d))
+            continue;
+        base[s] = r->latency ? s * r->tokens_limit : sum;
+        offsets[s] = (sy_s32)(SY_LAYOUT(r) == SY_L_RANK ? s * r->capacity : sum);
+        if (s == SY_RANKS(d))
+            continue;
+        counts[s] = (sy_s32)n;
+        live[s] = r->latency ? n : 0; /* throughput: counted with the records */
+        f->bad |= sy_announced(d, heard, s, SY_COUNT_BAD);
+        if (SY_LAYOUT(r) != SY_L_RANK)
+            continue;
+        f->largest = n > f->largest ? n : f->largest;
+        f->dropped += sy_beyond(0, n, r->capacity);
+    }
+    f->tokens = before;
+}
+
+SY_DEV void sy_counts_by_expert(struct sy_ctx *c, const struct sy_dev *d,
+                                const struct sy_dev_route *r, const sy_u32 *heard,
+                                struct sy_found *f)
+{
+    sy_s32 *counts = (sy_s32 *)SY_ROUTE_AT(r, expert_counts);
+    sy_s32 *aligned = (sy_s32 *)SY_ROUTE_AT(r, expert_aligned);
+    sy_s32 *offsets = (sy_s32 *)SY_ROUTE_AT(r, expert_offsets);
+    sy_s32 *begin = (sy_s32 *)SY_ROUTE_AT(r, slab_begin);
+    sy_s32 *count = (sy_s32 *)SY_ROUTE_AT(r, slab_count);
+    sy_u32 before = 0;
+    for (sy_u32 at = 0; at < d->local + 1; at += SY_LANES) {
+        sy_u32 e = at + c->lane, n = 0, up, all, sum;
+        for (sy_u32 s = 0; e < d->local && s < SY_RANKS(d); s++) {
+            sy_u32 m = sy_announced(d, heard, s, SY_COUNT_HEAD + e);
+            begin[e * SY_RANKS(d) + s] = (sy_s32)n;
+            count[e * SY_RANKS(d) + s] = (sy_s32)m;
+            n += m;
         }
+        up = sy_div_up(n, r->alignment) * r->alignment;
+        sum = before + sy_scan(c, up, &all);
+        before += all;
+        if (e <= d->local)
+            offsets[e] = (sy_s32)(SY_LAYOUT(r) == SY_L_SLABS ? e * r->capacity : sum);
+        if (e >= d->local)
+            continue;
+        counts[e] = (sy_s32)n;
+        aligned[e] = (sy_s32)up;
+        if (!sy_by_expert(SY_LAYOUT(r)))
+            continue;
+        f->largest = n > f->largest ? n : f->largest;
+        f->dropped += sy_beyond(SY_LAYOUT(r) == SY_L_PACKED ? sum : 0, n, r->capacity);
     }
-    SY_FOR (e, c, sy_by_expert(r->layout) ? d->local : 0) {
-        sy_u32 n = (sy_u32)experts[e];
-        largest = n > largest ? n : largest;
-        dropped += sy_beyond(r->layout == SY_L_PACKED ? (sy_u32)offsets[e] : 0, n, r->capacity);
-    }
-    tokens = sy_sum(c, tokens);
-    rows = sy_max(c, largest);
-    dropped = sy_sum(c, dropped);
-    bad = (sy_u32)sy_any(c, bad != 0);
-    if (r->layout == SY_L_TOKEN) {
-        rows = tokens;
-        dropped = sy_beyond(0, tokens, r->capacity);
-    } else if (r->layout == SY_L_PACKED) {
-        rows = (sy_u32)offsets[d->local];
+    f->rows = before;
+}
+
+/* Totals as sy_route_info shows them. Returns the rows that would fit everything. */
+SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, struct sy_found f)
+{
+    sy_s32 *totals = (sy_s32 *)SY_ROUTE_AT(r, totals);
+    sy_u32 rows = sy_max(c, f.largest), dropped = sy_sum(c, f.dropped);
+    int bad = sy_any(c, f.bad != 0);
+    if (SY_LAYOUT(r) == SY_L_TOKEN) {
+        rows = f.tokens;
+        dropped = sy_beyond(0, f.tokens, r->capacity);
+    } else if (SY_LAYOUT(r) == SY_L_PACKED) {
+        rows = f.rows;
     }
     if (c->lane == 0) {
-        totals[0] = (sy_s32)tokens;
+        totals[0] = (sy_s32)f.tokens;
         totals[1] = (sy_s32)rows;
         totals[2] = (sy_s32)dropped;
         totals[3] = dropped != 0;
-        totals[4] = (sy_s32)bad;
+        totals[4] = bad;
         totals[5] = totals[6] = totals[7] = 0;
     }
+    return rows;
 }
 
 /* Tells the host of ids out of range: the lowest rank's first. */
 SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                             const sy_u64 *words)
+                             const sy_u32 *heard)
 {
     struct sy_notice *notice = (struct sy_notice *)SY_MINE(d, notice);
     if (c->lane)
         return;
-    for (sy_u32 s = 0; s < d->ranks; s++) {
-        sy_u32 bad = sy_announced(d, words, s, SY_COUNT_BAD);
+    for (sy_u32 s = 0; s < SY_RANKS(d); s++) {
+        sy_u32 bad = sy_announced(d, heard, s, SY_COUNT_BAD);
         if (!bad)
             continue;
         notice->rank = s;
-        notice->token = (bad - 1) / r->topk;
-        notice->slot = (bad - 1) % r->topk;
-        notice->value = sy_announced(d, words, s, SY_COUNT_VALUE);
+        notice->token = (bad - 1) / SY_TOPK(r);
+        notice->slot = (bad - 1) % SY_TOPK(r);
+        notice->value = sy_announced(d, heard, s, SY_COUNT_VALUE);
         sy_fence_publish(c);
         sy_put64(&notice->seq, notice->seq + 1);
         return;
     }
 }
 
-/* All of the above; by one warp. */
-SY_DEV void sy_counts(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                      const sy_u64 *words)
+/* All of the above; by one warp. Returns the rows that would fit everything. */
+SY_DEV sy_u32 sy_counts(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
+                        const sy_u32 *heard)
 {
-    sy_counts_by_source(c, d, r, words);
-    sy_counts_by_expert(c, d, r, words);
+    struct sy_found f = {0, 0, 0, 0, 0};
+    sy_u32 rows;
+    sy_counts_by_source(c, d, r, heard, &f);
+    sy_counts_by_expert(c, d, r, heard, &f);
+    rows = sy_counts_totals(c, r, f);
+    if (sy_any(c, f.bad != 0))
+        sy_counts_notice(c, d, r, heard);
     sy_warp_sync(c);
-    sy_counts_totals(c, d, r, words);
-    sy_counts_notice(c, d, r, words);
-    sy_warp_sync(c);
+    return rows;
 }
 
 #endif

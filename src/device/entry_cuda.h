@@ -1,5 +1,5 @@
-/* entry_cuda.h - the kernels' entry points for NVRTC and nvcc. SY_ONLY_<name> leaves out the
- * others. */
+/* entry_cuda.h - the kernels' entry points for NVRTC and nvcc: all of them, or the one
+ * that SY_ONLY and SY_ONLY_ARGS name. */
 #ifndef SY_DEVICE_ENTRY_CUDA_H
 #define SY_DEVICE_ENTRY_CUDA_H
 
@@ -8,6 +8,10 @@
 
 #ifndef SY_THREADS_MAX
 #define SY_THREADS_MAX 512
+#endif
+
+#ifdef SY_TRACE
+extern "C" __device__ sy_u64 sy_trace[SY_TRACE][16][32] = {};
 #endif
 
 extern __shared__ __align__(1024) sy_u8 sy_shared_memory[];
@@ -19,7 +23,13 @@ extern __shared__ __align__(1024) sy_u8 sy_shared_memory[];
         struct sy_ctx c = sy_ctx_make(sy_shared_memory);                                           \
         sy_k_##name(&c, &a);                                                                       \
     }
+#define SY_KERNEL_(name, args) SY_KERNEL(name, args)
+#ifdef SY_ONLY
+SY_KERNEL_(SY_ONLY, SY_ONLY_ARGS)
+#else
 #include "kernels.def"
+#endif
+#undef SY_KERNEL_
 #undef SY_KERNEL
 
 #endif

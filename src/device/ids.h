@@ -6,28 +6,39 @@
 
 /* Remembers the lowest selection with an id that is none. The index is kept inverted: zero is
  * "none" and the largest is the lowest. */
-SY_DEV void sy_bad_id(const struct sy_dev_route *r, sy_u32 flat, sy_s64 value)
+SY_DEV_COLD void sy_bad_id(const struct sy_dev_route *r, sy_u32 flat, sy_s64 value)
 {
     sy_max64((sy_u64 *)SY_ROUTE_AT(r, bad), (sy_u64)~flat << 32 | (sy_u32)value);
 }
 
-/* One id of the caller's tensor; what is no expert becomes -1 and is remembered. Per lane. */
+/* An id as it stands in the caller's tensor. Per lane. */
+SY_DEV sy_s64 sy_raw_id(const struct sy_dev_tensor *t, sy_u32 token, sy_u32 k)
+{
+    const sy_u8 *at = t->data + (sy_s64)token * t->stride0 + (sy_s64)k * t->stride1;
+    return t->wide ? *(const sy_s64 *)at : *(const sy_s32 *)at;
+}
+
+/* What is no expert becomes -1 and is remembered. Per lane. */
+SY_DEV sy_s32 sy_check_id(const struct sy_dev *d, const struct sy_dev_route *r, sy_s64 id,
+                          sy_u32 token, sy_u32 k)
+{
+    if (id >= -1 && id < (sy_s64)d->experts)
+        return (sy_s32)id;
+    sy_bad_id(r, token * SY_TOPK(r) + k, id);
+    return -1;
+}
+
 SY_DEV sy_s32 sy_read_id(const struct sy_dev *d, const struct sy_dev_route *r,
                          const struct sy_dev_tensor *t, sy_u32 token, sy_u32 k)
 {
-    const sy_u8 *at = t->data + (sy_s64)token * t->stride0 + (sy_s64)k * t->stride1;
-    sy_s64 id = t->wide ? *(const sy_s64 *)at : *(const sy_s32 *)at;
-    if (id >= -1 && id < (sy_s64)d->experts)
-        return (sy_s32)id;
-    sy_bad_id(r, token * r->topk + k, id);
-    return -1;
+    return sy_check_id(d, r, sy_raw_id(t, token, k), token, k);
 }
 
 /* The same from a map: the experts that are set, ascending, then -1. */
 SY_DEV void sy_read_map(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
                         const struct sy_dev_tensor *t, sy_u32 token, sy_s32 *ids)
 {
-    sy_u32 topk = r->topk;
+    sy_u32 topk = SY_TOPK(r);
     const sy_u8 *row = t->data + (sy_s64)token * t->stride0;
     sy_u32 found = 0, turns = sy_div_up(d->experts, SY_LANES);
     for (sy_u32 turn = 0; turn < turns; turn++) {
@@ -47,9 +58,9 @@ SY_DEV void sy_read_map(struct sy_ctx *c, const struct sy_dev *d, const struct s
 /* Is selection k the first of its token on its rank? */
 SY_DEV int sy_is_first(const struct sy_dev *d, const sy_s32 *ids, sy_u32 k)
 {
-    sy_u32 rank = d->owner[ids[k]];
+    sy_u32 rank = sy_owner(d, ids[k]);
     for (sy_u32 i = 0; i < k; i++)
-        if (ids[i] >= 0 && d->owner[ids[i]] == rank)
+        if (ids[i] >= 0 && sy_owner(d, ids[i]) == rank)
             return 0;
     return 1;
 }

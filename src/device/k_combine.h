@@ -40,7 +40,7 @@ struct sy_co {
 SY_DEV sy_u8 *sy_co_row(const struct sy_co *o, sy_u8 *heap, sy_u32 token, sy_u32 j)
 {
     const struct sy_dev *d = &o->a->d;
-    sy_u64 place = (sy_u64)token * o->a->r.fan + j;
+    sy_u64 place = (sy_u64)token * SY_FAN(&o->a->r) + j;
     if (!o->latency)
         return heap + d->at.tc_rows + place * o->a->row_bytes;
     return heap + d->at.lc_rows + o->half * o->a->lat_half_rows + place * o->a->row_bytes;
@@ -48,7 +48,7 @@ SY_DEV sy_u8 *sy_co_row(const struct sy_co *o, sy_u8 *heap, sy_u32 token, sy_u32
 SY_DEV float *sy_co_side(const struct sy_co *o, sy_u8 *heap, sy_u32 token, sy_u32 j)
 {
     const struct sy_dev *d = &o->a->d;
-    sy_u64 place = ((sy_u64)token * o->a->r.fan + j) * o->a->r.topk;
+    sy_u64 place = ((sy_u64)token * SY_FAN(&o->a->r) + j) * SY_TOPK(&o->a->r);
     sy_u64 half = (sy_u64)d->lat_tokens_max * d->fan_max * d->topk_max;
     if (!o->latency)
         return (float *)(heap + d->at.tc_side) + place;
@@ -60,20 +60,21 @@ SY_DEV sy_u32 *sy_co_dropped(const struct sy_co *o, sy_u8 *heap, sy_u32 token, s
 {
     const struct sy_dev *d = &o->a->d;
     sy_u64 half = (sy_u64)d->lat_tokens_max * d->fan_max;
-    return (sy_u32 *)(heap + d->at.lc_dropped) + o->half * half + (sy_u64)token * o->a->r.fan + j;
+    return (sy_u32 *)(heap + d->at.lc_dropped) + o->half * half + (sy_u64)token * SY_FAN(&o->a->r) +
+           j;
 }
 SY_DEV int sy_co_tells_dropped(const struct sy_co *o)
 {
-    return o->latency && o->a->weighted && !sy_by_expert(o->a->r.layout);
+    return o->latency && o->a->weighted && !sy_by_expert(SY_LAYOUT(&o->a->r));
 }
 /* Weights that a source sent ahead for a row. */
 SY_DEV float *sy_co_ahead(const struct sy_co *o, sy_u8 *heap, sy_u32 order)
 {
     const struct sy_dev *d = &o->a->d;
-    sy_u64 half = (sy_u64)d->ranks * d->lat_tokens_max * d->topk_max;
+    sy_u64 half = (sy_u64)SY_RANKS(d) * d->lat_tokens_max * d->topk_max;
     if (!o->latency)
-        return (float *)(heap + d->at.tc_weights) + (sy_u64)order * o->a->r.topk;
-    return (float *)(heap + d->at.lc_weights) + o->half * half + (sy_u64)order * o->a->r.topk;
+        return (float *)(heap + d->at.tc_weights) + (sy_u64)order * SY_TOPK(&o->a->r);
+    return (float *)(heap + d->at.lc_weights) + o->half * half + (sy_u64)order * SY_TOPK(&o->a->r);
 }
 SY_DEV sy_u32 *sy_co_counter(const struct sy_co *o, sy_u8 *heap, sy_u32 token)
 {
@@ -86,7 +87,7 @@ SY_DEV sy_u32 *sy_co_counter(const struct sy_co *o, sy_u8 *heap, sy_u32 token)
 /* Do holders need this source's weights before they can push? */
 SY_DEV int sy_co_ahead_needed(const struct sy_co *o)
 {
-    return o->a->weighted && sy_by_expert(o->a->r.layout);
+    return o->a->weighted && sy_by_expert(SY_LAYOUT(&o->a->r));
 }
 
 /* --- weights ahead -------------------------------------------------------------------------- */
@@ -100,11 +101,11 @@ SY_DEV void sy_co_send_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 w
     sy_u64 region = o->latency ? a->d.at.lc_weigh : a->d.at.tc_weigh;
     for (sy_u32 t = worker; t < a->tokens; t += workers)
         for (sy_u32 j = 0; j < fan[t]; j++) {
-            const struct sy_dst *to = dst + (sy_u64)t * a->r.fan + j;
+            const struct sy_dst *to = dst + (sy_u64)t * SY_FAN(&a->r) + j;
             if (o->rows_of[to->rank])
                 continue; /* this rank reads those rows and weighs them itself */
             float *w = sy_co_ahead(o, a->d.peers[to->rank], to->order);
-            SY_FOR (k, c, a->r.topk) {
+            SY_FOR (k, c, SY_TOPK(&a->r)) {
                 sy_put32(w + k, *(const sy_u32 *)(sy_out_at(&a->weights, t) +
                                                   (sy_s64)k * a->weights.stride1));
             }
@@ -112,7 +113,7 @@ SY_DEV void sy_co_send_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 w
     sy_fence_publish(c);
     for (sy_u32 t = worker; t < a->tokens; t += workers)
         SY_FOR (j, c, fan[t]) {
-            sy_u32 p = dst[(sy_u64)t * a->r.fan + j].rank;
+            sy_u32 p = dst[(sy_u64)t * SY_FAN(&a->r) + j].rank;
             if (!o->rows_of[p])
                 sy_signal_add((sy_u32 *)(a->d.peers[p] + region) + a->d.rank, 1u);
         }
@@ -145,10 +146,11 @@ SY_DEV const sy_u8 *sy_co_own_row(const struct sy_combine_kargs *a, sy_u32 sourc
 SY_DEV sy_u32 sy_co_own_terms(const struct sy_co *o, sy_u32 order, struct sy_term *terms)
 {
     const struct sy_combine_kargs *a = o->a;
-    const sy_s32 *sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * a->r.topk;
+    const sy_s32 *sel =
+        (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
     const float *w = sy_co_ahead(o, a->d.heap, order);
     sy_u32 n = 0;
-    for (sy_u32 k = 0; k < a->r.topk; k++) {
+    for (sy_u32 k = 0; k < SY_TOPK(&a->r); k++) {
         if (sel[k] < 0)
             continue;
         terms[n].row = sy_out_at(&a->x, (sy_u32)sel[k]);
@@ -164,13 +166,14 @@ SY_DEV void sy_co_push_side(struct sy_ctx *c, const struct sy_co *o, sy_u32 sour
 {
     sy_u32 dropped = ((const sy_u32 *)SY_ROUTE_AT(&o->a->r, recv_fan))[order] & SY_ZERO_ROW;
     const struct sy_combine_kargs *a = o->a;
-    const sy_s32 *sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * a->r.topk;
+    const sy_s32 *sel =
+        (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
     sy_u32 row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
-    SY_FOR (k, c, a->r.topk) {
+    SY_FOR (k, c, SY_TOPK(&a->r)) {
         const sy_u8 *from = 0;
         if (dropped)
             from = 0;
-        else if (sel[k] >= 0 && sy_by_expert(a->r.layout))
+        else if (sel[k] >= 0 && sy_by_expert(SY_LAYOUT(&a->r)))
             from = sy_out_at(&a->row_weights, (sy_u32)sel[k]);
         else if (sel[k] >= 0 && a->row_probs.data)
             from = sy_out_at(&a->row_probs, row) + (sy_s64)sel[k] * a->row_probs.stride1;
@@ -215,7 +218,7 @@ SY_DEV void sy_co_fetch(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe 
     sy_u32 j = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order];
     sy_u32 bytes = sy_min_u32(a->s.part_bytes, a->row_bytes - from), terms = 0;
     const sy_u8 *row = 0;
-    if (j != SY_NOT_DELIVERED && sy_by_expert(a->r.layout)) {
+    if (j != SY_NOT_DELIVERED && sy_by_expert(SY_LAYOUT(&a->r))) {
         terms = sy_co_own_terms(o, order, (struct sy_term *)sy_stage_dst(s));
         if (terms == 1 && !a->weighted)
             row = ((struct sy_term *)sy_stage_dst(s))->row;
@@ -282,11 +285,11 @@ SY_DEV int sy_co_next(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t
     sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, source_ticket);
     while (t->left) {
         sy_u32 items;
-        t->source = t->source + 1 < a->d.ranks ? t->source + 1 : 0;
+        t->source = t->source + 1 < SY_RANKS(&a->d) ? t->source + 1 : 0;
         items = (sy_u32)counts[t->source] * a->s.parts;
         *item = items ? sy_take(c, ticket + t->source) : 0;
         if (*item < items) {
-            t->left = a->d.ranks;
+            t->left = SY_RANKS(&a->d);
             return 1;
         }
         t->left--;
@@ -294,64 +297,63 @@ SY_DEV int sy_co_next(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t
     return 0;
 }
 
-SY_DEV int sy_co_begin(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p,
-                       struct sy_turn *t, sy_u32 n)
+SY_DEV void sy_co_begin(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p,
+                        struct sy_turn *t)
 {
     sy_u32 item;
-    if (!sy_co_next(c, o, t, &item))
-        return 0;
-    if (sy_co_ahead_needed(o) && !sy_co_wait_weights(c, o, t->source))
-        return 0;
-    sy_co_fetch(c, o, p, n, t->source, item);
-    return 1;
+    p->more = sy_co_next(c, o, t, &item);
+    if (p->more && sy_co_ahead_needed(o))
+        p->more = sy_co_wait_weights(c, o, t->source);
+    if (p->more)
+        sy_co_fetch(c, o, p, p->begun++, t->source, item);
 }
 
 SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 begun = 0, worker = c->block * a->s.pushers + c->warp;
+    sy_u32 worker = c->block * a->s.pushers + c->warp;
     struct sy_turn turn;
-    int more = 1;
-    turn.source = (a->d.rank + worker) % a->d.ranks;
-    turn.left = a->d.ranks;
-    while (begun + 1 < a->s.stages && (more = sy_co_begin(c, o, p, &turn, begun)))
-        begun++;
-    for (sy_u32 n = 0; n < begun; n++) {
+    turn.source = (a->d.rank + worker) % SY_RANKS(&a->d);
+    turn.left = SY_RANKS(&a->d);
+    while (p->more && p->begun + SY_STORES_LEAVING < a->s.stages)
+        sy_co_begin(c, o, p, &turn);
+    for (sy_u32 n = 0; n < p->begun; n++) {
         struct sy_stage *s = sy_stage_at(p, n);
         if (!sy_wait_load(c, o->op, &s->gate, n / a->s.stages & 1u))
             return;
         if (!sy_co_send(c, o, p, n))
             return;
-        SY_STORE_WAIT_READ(c, 1);
+        SY_STORE_WAIT_READ(c, SY_STORES_LEAVING);
         sy_warp_sync(c);
-        if (more && (more = sy_co_begin(c, o, p, &turn, begun)))
-            begun++;
+        if (p->more)
+            sy_co_begin(c, o, p, &turn);
     }
-    sy_pipe_end(c, p, begun);
+    sy_pipe_end(c, p, p->begun);
 }
 
 /* --- signaller ------------------------------------------------------------------------------ */
 
-SY_DEV void sy_co_flush(const struct sy_co *o, struct sy_tally *t, sy_u32 source)
+/* A part of a row has arrived at its source. Per lane. */
+SY_DEV void sy_co_count(struct sy_ctx *c, const struct sy_co *o, sy_u32 code)
 {
-    sy_u32 token = t->chunk << SY_CHUNK_SHIFT;
-    if (t->count)
-        sy_signal_add(sy_co_counter(o, o->a->d.peers[source], token), t->count);
-    t->count = 0;
+    const struct sy_combine_kargs *a = o->a;
+    const sy_u32 *returns = (const sy_u32 *)SY_ROUTE_AT(&a->r, returns);
+    sy_u32 source = code & 0xfffu, chunk = code >> 12;
+    if (code == SY_NOTHING_SENT)
+        return;
+    sy_part_arrived(c, &a->d, source, chunk, returns[source * a->r.chunks + chunk] * a->s.parts,
+                    sy_co_counter(o, a->d.peers[source], chunk << SY_CHUNK_SHIFT));
 }
 
 SY_DEV void sy_co_signal(struct sy_ctx *c, struct sy_co *o)
 {
-    sy_u32 spins = 0, code;
+    struct sy_rings *rings = &o->sh.rings;
+    sy_u32 spins = 0;
     sy_u64 since = 0;
-    SY_FOR (p, c, o->a->d.ranks) {
-        o->sh.tally[p].count = 0;
-    }
-    sy_warp_sync(c);
     for (;;) {
-        sy_u32 fresh = sy_rings_look(c, &o->sh.rings);
+        sy_u32 fresh = sy_rings_look(c, rings);
         if (fresh == SY_RINGS_OVER)
-            break;
+            return;
         if (fresh == 0) {
             if (sy_still(c, o->op, &spins, &since) != 1)
                 return;
@@ -359,20 +361,12 @@ SY_DEV void sy_co_signal(struct sy_ctx *c, struct sy_co *o)
         }
         since = 0;
         sy_fence_publish(c);
-        while (sy_rings_next(c, &o->sh.rings, &code)) {
-            struct sy_tally *t = o->sh.tally + (code & 0xfffu);
-            if (code == SY_NOTHING_SENT || c->lane)
-                continue;
-            if (t->chunk != code >> 12)
-                sy_co_flush(o, t, code & 0xfffu);
-            t->chunk = code >> 12;
-            t->count++;
+        for (sy_u32 p = 0; p < rings->pushers; p++) {
+            SY_FOR (i, c, sy_rings_count(rings, p)) {
+                sy_co_count(c, o, sy_rings_code(rings, p, i));
+            }
+            sy_rings_taken(c, rings, p);
         }
-        sy_warp_sync(c);
-    }
-    sy_fence_publish(c);
-    SY_FOR (p, c, o->a->d.ranks) {
-        sy_co_flush(o, o->sh.tally + p, p);
     }
 }
 
@@ -383,7 +377,7 @@ SY_DEV sy_u32 sy_co_pushed(const struct sy_co *o, sy_u32 token)
 {
     const struct sy_combine_kargs *a = o->a;
     const struct sy_dst *dst =
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
     sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token], n = 0;
     for (sy_u32 j = 0; j < fan; j++)
         n += o->rows_of[dst[j].rank] == 0;
@@ -420,13 +414,13 @@ SY_DEV sy_u32 sy_co_terms(const struct sy_co *o, sy_u32 token, struct sy_term *t
                           sy_u32 *grouped)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 K = a->r.topk, fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token], n = 0;
+    sy_u32 K = SY_TOPK(&a->r), fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token], n = 0;
     const struct sy_dst *dst =
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * K;
     const sy_u8 *w = a->weighted ? sy_out_at(&a->weights, token) : 0;
-    int by_expert = sy_by_expert(a->r.layout);
+    int by_expert = sy_by_expert(SY_LAYOUT(&a->r));
     *grouped = 0;
     for (sy_u32 j = 0; j < fan; j++) {
         sy_u32 p = dst[j].rank;
@@ -439,7 +433,7 @@ SY_DEV sy_u32 sy_co_terms(const struct sy_co *o, sy_u32 token, struct sy_term *t
             continue;
         }
         for (sy_u32 k = 0; k < K; k++) {
-            if (ids[k] < 0 || a->d.owner[ids[k]] != p)
+            if (ids[k] < 0 || sy_owner(&a->d, ids[k]) != p)
                 continue;
             float v = w ? *(const float *)(w + (sy_s64)k * a->weights.stride1) : 0.0f;
             sum = sum + v;
@@ -467,10 +461,10 @@ SY_DEV float sy_co_weight(const struct sy_co *o, sy_u32 token, const sy_s32 *ids
 {
     const struct sy_combine_kargs *a = o->a;
     const struct sy_dst *dst =
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
     sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token];
     for (sy_u32 j = 0; ids[k] >= 0 && j < fan; j++)
-        if (dst[j].rank == a->d.owner[ids[k]])
+        if (dst[j].rank == sy_owner(&a->d, ids[k]))
             return sy_bits_f32(sy_get32(sy_co_side(o, a->d.heap, token, j) + k));
     return 0.0f;
 }
@@ -479,7 +473,7 @@ SY_DEV float sy_co_weight(const struct sy_co *o, sy_u32 token, const sy_s32 *ids
 SY_DEV void sy_co_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 token)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 K = a->r.topk;
+    sy_u32 K = SY_TOPK(&a->r);
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     float *probs = a->out_probs.data ? (float *)sy_out_at(&a->out_probs, token) : 0;
     SY_FOR (e, c, probs ? a->d.experts : 0) {
@@ -528,7 +522,7 @@ SY_DEV void sy_co_finish(struct sy_ctx *c, const struct sy_co *o, sy_u32 finishe
 {
     const struct sy_combine_kargs *a = o->a;
     sy_u32 units = a->tokens * a->s.splits, workers = c->blocks * a->s.finishers;
-    sy_u32 term_bytes = SY_C_FAN(a->r.topk) * (sy_u32)sizeof(struct sy_term), *last = 0;
+    sy_u32 term_bytes = SY_C_FAN(SY_TOPK(&a->r)) * (sy_u32)sizeof(struct sy_term), *last = 0;
     sy_u8 *behind = o->sh.stages + (sy_u64)a->s.pushers * a->s.stages * a->s.stage_bytes;
     struct sy_term *terms = (struct sy_term *)(behind + (sy_u64)finisher * term_bytes);
     sy_u32 counters = o->latency ? a->d.lat_tokens_max : a->d.tc_chunks;
@@ -554,10 +548,10 @@ SY_DEV int sy_co_starts(struct sy_ctx *c, struct sy_co *o)
     const sy_u32 *extent = (const sy_u32 *)SY_ROUTE_AT(&a->r, extent);
     sy_u64 begun = o->op->epoch - o->latency;
     int good = 1;
-    start += o->op->channel * d->ranks;
-    for (sy_u32 base = 0; base < d->ranks; base += SY_LANES) {
+    start += o->op->channel * SY_RANKS(d);
+    for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, value = 0, check = 0;
-        int in = p < d->ranks;
+        int in = p < SY_RANKS(d);
         if (!sy_wait_epoch(c, o->op, in && begun ? &start[p].value : 0, begun, SY_FAULT_START, p,
                            &value))
             return 0;
@@ -588,10 +582,10 @@ SY_DEV void sy_co_check_late(struct sy_ctx *c, const struct sy_co *o)
 {
     const struct sy_dev *d = &o->a->d;
     const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
-    start += o->op->channel * d->ranks;
-    for (sy_u32 base = 0; base < d->ranks; base += SY_LANES) {
+    start += o->op->channel * SY_RANKS(d);
+    for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, check = 0;
-        int in = p < d->ranks;
+        int in = p < SY_RANKS(d);
         if (!sy_wait_epoch(c, o->op, in ? &start[p].check : 0, o->op->epoch, SY_FAULT_START, p,
                            &check))
             return;
@@ -610,10 +604,10 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     const sy_u32 *live = (const sy_u32 *)SY_ROUTE_AT(&a->r, live_all);
     sy_u32 amount = o->latency ? d->lat_tokens_max : d->tokens_max, ignore;
     int weighed = sy_co_ahead_needed(o) && !a->pull;
-    for (sy_u32 s = 0; weighed && s < d->ranks; s++)
+    for (sy_u32 s = 0; weighed && s < SY_RANKS(d); s++)
         if (!sy_co_wait_weights(c, o, s))
             return 0;
-    SY_FOR (s, c, d->ranks) {
+    SY_FOR (s, c, SY_RANKS(d)) {
         sy_signal_add(weigh + s, amount - (weighed ? live[s] : 0));
     }
     if (o->latency) {
@@ -621,13 +615,13 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
         return 1;
     }
     sy_fence_publish(c);
-    SY_FOR (p, c, d->ranks) {
+    SY_FOR (p, c, SY_RANKS(d)) {
         sy_put64((sy_u64 *)SY_PEER(d, p, tc_done) + d->rank, sy_word(o->op->epoch, 1u));
     }
-    for (sy_u32 base = 0; a->pull && base < d->ranks; base += SY_LANES) {
+    for (sy_u32 base = 0; a->pull && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 s = base + c->lane;
-        if (!sy_wait_epoch(c, o->op, s < d->ranks ? done + s : 0, o->op->epoch, SY_FAULT_FETCH, s,
-                           &ignore))
+        if (!sy_wait_epoch(c, o->op, s < SY_RANKS(d) ? done + s : 0, o->op->epoch, SY_FAULT_FETCH,
+                           s, &ignore))
             return 0;
     }
     return 1;
@@ -638,11 +632,14 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     const struct sy_combine_kargs *a = o->a;
     const struct sy_shape *s = &a->s;
     sy_u32 finisher = s->pushers + s->signallers;
-    struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(a->r.topk), 0);
+    struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(SY_TOPK(&a->r)), 0);
     if (c->warp < s->pushers)
         sy_pipe_begin(c, &pipe, s);
-    if (c->block == 0 && c->warp == 0 && a->send && sy_rows_suffice(c, o->op, &a->r, a->x.rows))
+    if (c->block == 0 && c->warp == 0 && a->send &&
+        sy_rows_suffice(c, o->op, &a->r, sy_rows_needed(&a->r), a->x.rows)) {
+        sy_fence_publish(c);
         sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
+    }
     if (c->warp == c->warps - 1) {
         int ready = sy_co_starts(c, o);
         if (c->lane == 0)
@@ -670,7 +667,7 @@ SY_DEV void sy_k_combine(struct sy_ctx *c, const struct sy_combine_kargs *a)
     o.op = &op;
     o.latency = a->r.latency;
     o.half = op.epoch & 1u;
-    o.sh = sy_shared_carve(c, &a->s, a->d.ranks);
+    o.sh = sy_shared_carve(c, &a->s, SY_RANKS(&a->d));
     o.rows_of = o.sh.target;
     sy_co_roles(c, &o);
     if (sy_op_leave(c, &op, (int)a->send)) {

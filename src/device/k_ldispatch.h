@@ -19,116 +19,170 @@
 
 #define SY_LD_AMOUNT(d) ((d)->lat_tokens_max) /* of ld_arrive per operation */
 
+/* What a selection of the block's token is, in shared memory. */
+struct sy_ld_pick {
+    sy_s32 id;
+    sy_u32 rank;   /* of the expert; ~0: none                             */
+    sy_u32 fan_at; /* place of the rank among the token's; ~0: not first   */
+    sy_u32 repeat; /* earlier selections of the same expert, in the token  */
+};
+
 /* The block's shared memory. */
 struct sy_ld_shared {
-    sy_u32 *ready;
+    sy_u8 **peers;     /* [ranks]: heaps                              */
+    sy_u32 *ready;     /* sending: peers are through with the view    */
+    sy_u32 *all_heard; /* receiving: all announcements are good       */
     sy_u32 *fan;
     sy_gate *gate;
-    sy_u32 *by_rank;    /* [ranks]: rows of the tokens so far          */
-    sy_u32 *by_expert;  /* [experts]: selections of the tokens so far  */
-    struct sy_dst *dst; /* [fan]: of the block's token                 */
-    sy_u8 *tail;        /* what travels behind the row                 */
+    sy_u32 *by_rank;         /* [ranks]: rows of the tokens so far          */
+    sy_u32 *by_expert;       /* [experts]: selections of the tokens so far  */
+    sy_u32 *heard;           /* receiving: what all sources announced       */
+    struct sy_ld_pick *pick; /* [K]                                         */
+    struct sy_dst *dst;      /* [fan]: of the block's token                 */
+    sy_u8 *tail;             /* what travels behind the row                 */
     sy_u8 *row;
+    struct sy_pace pace;
 };
 
 SY_DEV struct sy_ld_shared sy_ld_carve(struct sy_ctx *c, const struct sy_ldispatch_args *a)
 {
+    const struct sy_dev *d = &a->d;
     struct sy_ld_shared sh;
+    sy_u32 K = SY_TOPK(&a->r), fan = SY_FAN(&a->r);
     sh.ready = (sy_u32 *)c->shared;
-    sh.fan = sh.ready + 1;
-    sh.gate = (sy_gate *)(c->shared + 8);
-    sh.by_rank = (sy_u32 *)(c->shared + SY_LD_SH_COUNTERS);
-    sh.by_expert = sh.by_rank + a->d.ranks;
-    sh.dst = (struct sy_dst *)(c->shared + SY_LD_SH_DST(a->d.ranks, a->d.experts));
-    sh.tail = c->shared + SY_LD_SH_TAIL(a->d.ranks, a->d.experts, a->r.fan);
-    sh.row = c->shared + SY_LD_SH_ROW(a->d.ranks, a->d.experts, a->r.fan, a->tail_bytes);
+    sh.all_heard = sh.ready + 1;
+    sh.fan = sh.ready + 2;
+    sh.gate = (sy_gate *)(c->shared + 16);
+    sh.peers = (sy_u8 **)(c->shared + SY_LD_SH_PEERS);
+    sh.by_rank = (sy_u32 *)(c->shared + SY_LD_SH_COUNTERS(SY_RANKS(d)));
+    sh.by_expert = sh.by_rank + SY_RANKS(d);
+    sh.heard = sh.by_expert + d->experts;
+    sh.pick =
+        (struct sy_ld_pick *)(c->shared + SY_LD_SH_LISTS(SY_RANKS(d), d->experts, d->local_max));
+    sh.dst = (struct sy_dst *)(c->shared + SY_LD_SH_DST(SY_RANKS(d), d->experts, d->local_max, K));
+    sh.tail = c->shared + SY_LD_SH_TAIL(SY_RANKS(d), d->experts, d->local_max, K, fan);
+    sh.row = c->shared + SY_LD_SH_ROW(SY_RANKS(d), d->experts, d->local_max, K, fan, a->tail_bytes);
     return sh;
 }
 
 /* Rows, or tails, of one source in a view of rank p. */
 SY_DEV sy_u8 *sy_ld_rows(const struct sy_ldispatch_args *a, sy_u8 *heap, sy_u32 source)
 {
-    sy_u64 view = (sy_u64)a->view * a->d.ranks * a->d.lat_tokens_max * a->row_bytes_max;
-    return heap + a->d.at.ld_rows + view + (sy_u64)source * a->d.lat_tokens_max * a->out.row_bytes;
+    sy_u64 view = (sy_u64)a->view * SY_RANKS(&a->d) * a->d.lat_tokens_max * a->row_bytes_max;
+    return heap + a->d.at.ld_rows + view +
+           (sy_u64)source * a->d.lat_tokens_max * SY_ROW_BYTES(&a->out);
 }
 SY_DEV sy_u8 *sy_ld_tails(const struct sy_ldispatch_args *a, sy_u8 *heap, sy_u32 source)
 {
-    sy_u64 view = (sy_u64)a->view * a->d.ranks * a->d.lat_tokens_max * a->tail_bytes_max;
+    sy_u64 view = (sy_u64)a->view * SY_RANKS(&a->d) * a->d.lat_tokens_max * a->tail_bytes_max;
     return heap + a->d.at.ld_tail + view + (sy_u64)source * a->d.lat_tokens_max * a->tail_bytes;
 }
 SY_DEV sy_u64 *sy_ld_words(const struct sy_ldispatch_args *a, sy_u8 *heap)
 {
     sy_u64 stride = SY_COUNT_HEAD + a->d.local_max;
-    return (sy_u64 *)(heap + a->d.at.ld_count) + (sy_u64)a->view * a->d.ranks * stride;
+    return (sy_u64 *)(heap + a->d.at.ld_count) + (sy_u64)a->view * SY_RANKS(&a->d) * stride;
 }
 
 /* --- send ----------------------------------------------------------------------------------- */
 
-SY_DEV sy_s32 sy_ld_id(const struct sy_ldispatch_args *a, sy_u32 token, sy_u32 k)
+/* Where the token's ids are: in the caller's tensor, or kept by an earlier dispatch of the route.
+ */
+SY_DEV struct sy_dev_tensor sy_ld_ids(const struct sy_ldispatch_args *a)
 {
-    if (a->ids.data)
-        return sy_read_id(&a->d, &a->r, &a->ids, token, k);
-    return ((const sy_s32 *)SY_ROUTE_AT(&a->r, ids))[(sy_u64)token * a->r.topk + k];
-}
-
-/* Is selection k the first of its token on its rank? As sy_is_first, from the caller's ids. */
-SY_DEV int sy_ld_is_first(const struct sy_ldispatch_args *a, sy_u32 token, sy_u32 k, sy_u32 rank)
-{
-    for (sy_u32 i = 0; i < k; i++) {
-        sy_s32 id = sy_ld_id(a, token, i);
-        if (id >= 0 && a->d.owner[id] == rank)
-            return 0;
+    struct sy_dev_tensor t = a->ids;
+    if (!t.data) {
+        t.data = (sy_u8 *)SY_ROUTE_AT(&a->r, ids);
+        t.stride0 = (sy_s64)SY_TOPK(&a->r) * 4;
+        t.stride1 = 4;
+        t.wide = 0;
     }
-    return 1;
+    return t;
 }
 
-/* Adds tokens [first, end) to the block's counters. All warps. */
+/* Eight selections of a token, from k on, and their ranks. Its loads do not wait for each other. */
+struct sy_eight {
+    sy_s32 id[8];
+    sy_u32 rank[8];
+};
+
+SY_DEV struct sy_eight sy_ld_eight(const struct sy_ldispatch_args *a, const struct sy_dev_tensor *t,
+                                   sy_u32 token, sy_u32 k)
+{
+    struct sy_eight e;
+    sy_s64 raw[8];
+    SY_UNROLL(8)
+    for (sy_u32 i = 0; i < 8; i++)
+        raw[i] = sy_raw_id(t, token, sy_min_u32(k + i, SY_TOPK(&a->r) - 1));
+    SY_UNROLL(8)
+    for (sy_u32 i = 0; i < 8; i++) {
+        e.id[i] = k + i < SY_TOPK(&a->r) ? sy_check_id(&a->d, &a->r, raw[i], token, k + i) : -1;
+        e.rank[i] = e.id[i] >= 0 ? sy_owner(&a->d, e.id[i]) : ~0u;
+    }
+    return e;
+}
+
+/* Adds tokens [first, end) to the block's counters: all warps, a lane per token. */
 SY_DEV void sy_ld_count(struct sy_ctx *c, const struct sy_ldispatch_args *a,
                         struct sy_ld_shared *sh, sy_u32 first, sy_u32 end)
 {
-    sy_u32 K = a->r.topk, step = c->warps * SY_LANES;
-    for (sy_u32 i = first * K + c->warp * SY_LANES + c->lane; i < end * K; i += step) {
-        sy_u32 token = i / K, k = i % K;
-        sy_s32 id = sy_ld_id(a, token, k);
-        if (id < 0)
-            continue;
-        sy_add(sh->by_expert + id, 1u);
-        if (sy_ld_is_first(a, token, k, a->d.owner[id]))
-            sy_add(sh->by_rank + a->d.owner[id], 1u);
-    }
+    sy_u32 K = SY_TOPK(&a->r), step = c->warps * SY_LANES;
+    struct sy_dev_tensor ids = sy_ld_ids(a);
+    for (sy_u32 t = first + c->warp * SY_LANES + c->lane; t < end; t += step)
+        for (sy_u32 base = 0; base < SY_RANKS(&a->d); base += 32) {
+            sy_u32 ranks = 0;
+            for (sy_u32 k = 0; k < K; k += 8) {
+                struct sy_eight e = sy_ld_eight(a, &ids, t, k);
+                SY_UNROLL(8)
+                for (sy_u32 i = 0; i < 8; i++) {
+                    if (base == 0 && e.id[i] >= 0)
+                        sy_add(sh->by_expert + e.id[i], 1u);
+                    if (e.rank[i] - base < 32u)
+                        ranks |= 1u << (e.rank[i] - base);
+                }
+            }
+            for (; ranks; ranks &= ranks - 1)
+                sy_add(sh->by_rank + base + sy_lowest(ranks), 1u);
+        }
 }
 
-/* The token's destinations, to shared memory and the route, and its ids. By one warp. */
-SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                        struct sy_ld_shared *sh, sy_u32 token)
+/* The token's selections, as far as they follow from the token alone. By one warp. */
+SY_DEV void sy_ld_pick(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
+                       sy_u32 token)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 K = a->r.topk, heads = 0;
-    sy_s32 *ids = (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
-    struct sy_dst *keep = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
+    sy_u32 K = SY_TOPK(&a->r), heads = 0;
+    sy_s32 *keep = (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     sy_u32 *tail = (sy_u32 *)sh->tail;
+    struct sy_dev_tensor ids = sy_ld_ids(a);
     SY_FOR (k, c, K) {
-        ids[k] = sy_ld_id(a, token, k);
-        tail[SY_TAIL_IDS + k] = (sy_u32)ids[k];
+        sy_s32 id = sy_read_id(&a->d, &a->r, &ids, token, k);
+        sh->pick[k].id = id;
+        sh->pick[k].rank = id < 0 ? ~0u : sy_owner(&a->d, id);
+        keep[k] = id;
+        tail[SY_TAIL_IDS + k] = (sy_u32)id;
+    }
+    sy_warp_sync(c);
+    sy_mark(c, 18);
+    SY_FOR (k, c, K) {
+        sy_u32 first = sh->pick[k].id >= 0, repeat = 0;
+        SY_UNROLL(8)
+        for (sy_u32 i = 0; i < K; i++) {
+            first &= i >= k || sh->pick[i].rank != sh->pick[k].rank;
+            repeat += i < k && sh->pick[i].id == sh->pick[k].id;
+        }
+        sh->pick[k].repeat = repeat;
+        sh->pick[k].fan_at = first ? 0 : ~0u;
+        heads += first;
     }
     sy_warp_sync(c);
     SY_FOR (k, c, K) {
-        sy_s32 id = ids[k];
-        sy_u32 nth = 0, fan_at = 0;
-        for (sy_u32 i = 0; i < k; i++)
-            nth += ids[i] == id;
-        tail[SY_TAIL_IDS + K + k] = id < 0 ? 0 : sh->by_expert[id] + nth;
-        if (id < 0 || !sy_is_first(d, ids, k))
-            continue;
-        heads++;
+        sy_u32 below = 0;
+        SY_UNROLL(8)
         for (sy_u32 i = 0; i < K; i++)
-            fan_at += ids[i] >= 0 && d->owner[ids[i]] < d->owner[id] && sy_is_first(d, ids, i);
-        struct sy_dst to;
-        to.rank = d->owner[id];
-        to.nth = sh->by_rank[to.rank];
-        to.row = to.order = d->rank * d->lat_tokens_max + to.nth;
-        sh->dst[fan_at] = keep[fan_at] = to;
+            below += sh->pick[i].fan_at != ~0u && sh->pick[i].rank < sh->pick[k].rank;
+        if (sh->pick[k].fan_at != ~0u)
+            sh->pick[k].fan_at = below;
     }
+    sy_mark(c, 19);
     heads = sy_sum(c, heads);
     if (c->lane == 0) {
         tail[SY_TAIL_TOKEN] = token;
@@ -137,15 +191,43 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
     }
 }
 
-/* Weights and scales behind the ids. All warps; quantisation has written its scales itself. */
+/* The token's destinations, now that the tokens before it are counted. Every sending warp does it
+ * for itself, with the same results; the first one keeps them for the route. */
+SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
+                        struct sy_ld_shared *sh, sy_u32 token)
+{
+    const struct sy_dev *d = &a->d;
+    struct sy_dst *keep = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
+    sy_u32 *ordinals = (sy_u32 *)sh->tail + SY_TAIL_IDS + SY_TOPK(&a->r);
+    SY_FOR (k, c, SY_TOPK(&a->r)) {
+        const struct sy_ld_pick *pick = sh->pick + k;
+        struct sy_dst to;
+        ordinals[k] = pick->id < 0 ? 0 : sh->by_expert[pick->id] + pick->repeat;
+        if (pick->fan_at == ~0u)
+            continue;
+        to.rank = pick->rank;
+        to.nth = sh->by_rank[to.rank];
+        to.row = to.order = d->rank * d->lat_tokens_max + to.nth;
+        sh->dst[pick->fan_at] = to;
+        if (c->warp == 0)
+            keep[pick->fan_at] = to;
+    }
+    sy_fence_bulk(c);
+    sy_warp_sync(c);
+}
+
+/* Weights and scales behind the ids. All warps but the first, which has the ids; quantisation has
+ * written its scales itself. */
 SY_DEV void sy_ld_tail(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
                        sy_u32 token)
 {
-    sy_u32 K = a->r.topk, step = c->warps * SY_LANES, first = c->warp * SY_LANES + c->lane;
+    sy_u32 K = SY_TOPK(&a->r), skip = c->warps > 1, step = (c->warps - skip) * SY_LANES;
+    sy_u32 first = (c->warp - skip) * SY_LANES + c->lane;
+    struct sy_dev_tensor ids = sy_ld_ids(a);
     float *weights = (float *)sh->tail + SY_TAIL_IDS + 2 * K;
     sy_u32 *scales = (sy_u32 *)sh->tail + SY_TAIL_SCALES(K);
     for (sy_u32 k = first; k < K; k += step) {
-        sy_s32 id = a->probs.data ? sy_ld_id(a, token, k) : -1;
+        sy_s32 id = a->probs.data ? sy_read_id(&a->d, &a->r, &ids, token, k) : -1;
         weights[k] = 0.0f;
         if (a->weights.data)
             weights[k] =
@@ -165,18 +247,26 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
                        sy_u32 token)
 {
     const struct sy_dev *d = &a->d;
-    const sy_u8 *row = a->quant ? sh->row : SY_STAGED(sh->row, sy_out_at(&a->x, token));
+    const sy_u8 *row = SY_QUANT(a) ? sh->row : SY_STAGED(sh->row, sy_out_at(&a->x, token));
     sy_u32 fan = *sh->fan;
+    if (c->warp < fan || c->warp == 0)
+        sy_ld_route(c, a, sh, token);
+    sy_mark(c, 22);
+    if (a->s.pace)
+        sy_pace_wait(&sh->pace, 0);
     for (sy_u32 i = c->warp; i < fan; i += c->warps) {
         const struct sy_dst *to = sh->dst + (i + d->rank + token) % fan;
-        sy_u8 *heap = d->peers[to->rank];
-        sy_store_bulk(c, sy_ld_rows(a, heap, d->rank) + (sy_u64)to->nth * a->out.row_bytes, row,
-                      a->out.row_bytes);
+        sy_u8 *heap = sh->peers[to->rank];
+        sy_store_bulk(c, sy_ld_rows(a, heap, d->rank) + (sy_u64)to->nth * SY_ROW_BYTES(&a->out),
+                      row, SY_ROW_BYTES(&a->out));
         sy_store_bulk(c, sy_ld_tails(a, heap, d->rank) + (sy_u64)to->nth * a->tail_bytes, sh->tail,
                       a->tail_bytes);
         sy_store_commit(c);
+        sy_mark(c, 23);
         SY_STORE_WAIT_DONE(c, 0);
+        sy_mark(c, 24);
         sy_fence_publish(c);
+        sy_mark(c, 25);
         if (c->lane == 0)
             sy_signal_add((sy_u32 *)SY_AT(d, heap, ld_arrive) + d->rank, 1u);
     }
@@ -188,9 +278,9 @@ SY_DEV void sy_ld_tell(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
 {
     const struct sy_dev *d = &a->d;
     sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
-    for (sy_u32 i = c->warp; i < d->ranks; i += c->warps) {
-        sy_u32 p = (d->rank + i) % d->ranks, first = d->firsts[p];
-        sy_u64 *to = sy_ld_words(a, d->peers[p]);
+    for (sy_u32 i = c->warp; i < SY_RANKS(d); i += c->warps) {
+        sy_u32 p = (d->rank + i) % SY_RANKS(d), first = d->firsts[p];
+        sy_u64 *to = sy_ld_words(a, sh->peers[p]);
         to += (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max);
         SY_FOR (e, c, d->firsts[p + 1] - first) {
             sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, sh->by_expert[first + e]));
@@ -210,11 +300,11 @@ SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
     const struct sy_dev *d = &a->d;
     const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
     sy_u64 begun = ((const sy_u64 *)SY_MINE(d, last_use))[a->view] + 1;
-    start += op->channel * d->ranks;
+    start += op->channel * SY_RANKS(d);
     begun = begun > op->epoch - 1 ? begun : op->epoch - 1;
-    for (sy_u32 base = 0; begun > 0 && base < d->ranks; base += SY_LANES) {
+    for (sy_u32 base = 0; begun > 0 && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, ignore = 0;
-        if (!sy_wait_epoch(c, op, p < d->ranks ? &start[p].value : 0, begun, SY_FAULT_START, p,
+        if (!sy_wait_epoch(c, op, p < SY_RANKS(d) ? &start[p].value : 0, begun, SY_FAULT_START, p,
                            &ignore))
             return 0;
     }
@@ -225,166 +315,197 @@ SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
 SY_DEV void sy_ld_load(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
                        sy_u32 token)
 {
-    if (a->quant || c->warp || token >= a->tokens)
+    if (SY_QUANT(a))
         return;
-    sy_load_expect(c, sh->gate, a->out.row_bytes);
-    sy_load_bulk(c, sh->gate, sh->row, sy_out_at(&a->x, token), a->out.row_bytes);
+    sy_load_expect(c, sh->gate, SY_ROW_BYTES(&a->out));
+    sy_load_bulk(c, sh->gate, sh->row, sy_out_at(&a->x, token), SY_ROW_BYTES(&a->out));
 }
 
-/* One token, or one past the last: the counts. Returns 0 when the group is lost. */
+/* All of a token that follows from the token alone. */
+SY_DEV void sy_ld_prepare(struct sy_ctx *c, const struct sy_ldispatch_args *a,
+                          struct sy_ld_shared *sh, sy_u32 token)
+{
+    if (token >= a->tokens)
+        return;
+    if (c->warp == 0) {
+        sy_mark(c, 16);
+        sy_ld_load(c, a, sh, token);
+        sy_mark(c, 17);
+        sy_ld_pick(c, a, sh, token);
+        sy_mark(c, 20);
+    }
+    if (c->warp || c->warps == 1)
+        sy_ld_tail(c, a, sh, token);
+    sy_mark(c, 21);
+    if (SY_QUANT(a))
+        sy_quant_row(c, sy_out_at(&a->x, token), sh->row,
+                     sh->tail + SY_TAIL_SCALES(SY_TOPK(&a->r)) * 4u, a->hidden, SY_QUANT(a),
+                     (c->warp * SY_LANES + c->lane) / SY_MAX_LANES,
+                     c->warps * SY_LANES / SY_MAX_LANES);
+    sy_fence_bulk(c);
+}
+
+/* One prepared token, or one past the last: the counts. Returns 0 when the group is lost. */
 SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
                        struct sy_ld_shared *sh, sy_u32 token, sy_u32 turn)
 {
-    sy_u32 counted = turn ? token - c->blocks : 0;
-    sy_ld_load(c, a, sh, token);
-    if (token < a->tokens)
-        sy_ld_tail(c, a, sh, token);
-    if (a->quant && token < a->tokens)
-        sy_quant_row(c, sy_out_at(&a->x, token), sh->row, sh->tail + SY_TAIL_SCALES(a->r.topk) * 4u,
-                     a->hidden, a->quant, (c->warp * SY_LANES + c->lane) / SY_MAX_LANES,
-                     c->warps * SY_LANES / SY_MAX_LANES);
-    sy_ld_count(c, a, sh, counted, token);
-    if (turn == 0 && c->warp == c->warps - 1) {
-        int go = sy_ld_free(c, a, op);
-        if (c->lane == 0)
-            *sh->ready = (sy_u32)go;
-    }
-    sy_fence_device(c);
+    sy_mark(c, 3);
+    sy_ld_count(c, a, sh, turn ? token - c->blocks : 0, token);
+    sy_mark(c, 4);
+    sy_mark(c, 5);
     sy_block_sync(c);
+    sy_mark(c, 6);
     if (!*sh->ready)
         return 0;
     if (token == a->tokens) {
         sy_ld_tell(c, a, op, sh);
         return 1;
     }
-    if (c->warp == 0)
-        sy_ld_route(c, a, sh, token);
-    sy_fence_bulk(c);
-    sy_block_sync(c);
-    int there = a->quant || sy_wait_load(c, op, sh->gate, turn & 1u);
+    int there = SY_QUANT(a) || sy_wait_load(c, op, sh->gate, turn & 1u);
+    sy_mark(c, 7);
     if (there)
         sy_ld_send(c, a, sh, token);
-    SY_STORE_WAIT_READ(c, 0);
-    sy_block_sync(c);
+    sy_mark(c, 8);
     return 1;
 }
 
-SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                           const struct sy_op *op)
+/* What the block's first token does not depend on, shared out so that the first warp, which has the
+ * longest way, has none of it. */
+SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
+                        struct sy_ld_shared *sh)
 {
-    struct sy_ld_shared sh = sy_ld_carve(c, a);
-    sy_u32 counters = a->d.ranks + a->d.experts, turn = 0;
+    sy_u32 counters = SY_RANKS(&a->d) + a->d.experts, helpers = c->warps > 1 ? c->warps - 1 : 1;
+    sy_u32 helper = (c->warps > 1 ? c->warp - 1 : 0) * SY_LANES + c->lane;
+    sy_pace_begin(&sh->pace, c->block * (SY_ROW_BYTES(&a->out) * a->s.pace >> 14));
     if (c->warp == 0)
-        sy_gate_init(c, sh.gate);
-    if (c->block == 0 && c->warp == c->warps - 1)
+        sy_gate_init(c, sh->gate);
+    if (c->warp == 0 && c->warps > 1)
+        return;
+    for (sy_u32 p = helper; p < SY_RANKS(&a->d); p += helpers * SY_LANES)
+        sh->peers[p] = a->d.peers[p];
+    for (sy_u32 i = helper; i < counters; i += helpers * SY_LANES)
+        sh->by_rank[i] = 0;
+    if (helper == 0)
+        *sh->all_heard = 1;
+    if (c->block == 0 && c->warp == (c->warps > 1))
         sy_op_start(c, op, 1u, a->check);
-    for (sy_u32 i = c->warp * SY_LANES + c->lane; i < counters; i += c->warps * SY_LANES)
-        sh.by_rank[i] = 0;
-    sy_block_sync(c);
-    for (sy_u32 token = c->block; token <= a->tokens; token += c->blocks)
-        if (!sy_ld_token(c, a, op, &sh, token, turn++))
+    if (c->warp == c->warps - 1) {
+        int go = sy_ld_free(c, a, op);
+        if (c->lane == 0)
+            *sh->ready = (sy_u32)go;
+    }
+}
+
+SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
+                           const struct sy_op *op, struct sy_ld_shared *sh)
+{
+    sy_u32 turn = 0;
+    sy_ld_begin(c, a, op, sh);
+    if (c->block > a->tokens)
+        sy_block_sync(c);
+    for (sy_u32 token = c->block; token <= a->tokens; token += c->blocks) {
+        if (turn) { /* the last token's stores have left the stage */
+            SY_STORE_WAIT_READ(c, 0);
+            sy_block_sync(c);
+        }
+        sy_ld_prepare(c, a, sh, token);
+        sy_block_sync(c);
+        sy_mark(c, 2);
+        if (!sy_ld_token(c, a, op, sh, token, turn++))
             return;
+    }
 }
 
 /* --- receive -------------------------------------------------------------------------------- */
 
-/* Waits for the announcement of rank p and checks it. */
-SY_DEV int sy_ld_hear(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
-                      sy_u32 p)
+/* The ranks of the token, whose ids are in the tail, that are below this one: as bits those of
+ * [base, base + 32). Per lane. */
+SY_DEV sy_u32 sy_ld_lower(const struct sy_ldispatch_args *a, sy_u32 id, sy_u32 base)
 {
-    const struct sy_dev *d = &a->d;
-    const sy_u64 *from = sy_ld_words(a, d->heap) + (sy_u64)p * (SY_COUNT_HEAD + d->local_max);
-    sy_u32 words = SY_COUNT_HEAD + d->local, wrong = 0;
-    for (sy_u32 base = 0; base < words; base += SY_LANES) {
-        sy_u32 i = base + c->lane, v = 0;
-        if (!sy_wait_epoch(c, op, i < words ? from + i : 0, op->epoch, SY_FAULT_COUNT, p, &v))
-            return 0;
-        if (i < words && i == SY_COUNT_CHECK && v != a->check)
-            wrong = SY_FAULT_CHECK;
-        if (i < words && i == SY_COUNT_ROWS && v > a->r.tokens_limit)
-            wrong = SY_FAULT_BYTES;
-        if (i < words && i >= SY_COUNT_HEAD && v > a->r.tokens_limit * a->r.topk)
-            wrong = SY_FAULT_BYTES;
-        if (wrong)
-            sy_raise(c, op, sy_missed(d, wrong, p, from + i));
-    }
-    return !sy_any(c, wrong != 0);
+    sy_u32 rank = id < a->d.experts ? sy_owner(&a->d, (sy_s32)id) : ~0u;
+    return rank < a->d.rank && rank - base < 32u ? 1u << (rank - base) : 0;
 }
 
-/* The local places of a row's selections become the route's. Returns how many ranks of the token
- * are below this one, with SY_ZERO_ROW if nothing of the row fits; *good: the tail is in order. */
-SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                               const sy_u32 *tail, sy_u32 source, sy_u32 nth, int *good)
+/* The place of selection k, an id of the tail, in this rank's layout: local expert or row; -1: not
+ * here, or dropped. Per lane. */
+SY_DEV sy_s32 sy_ld_place(const struct sy_ldispatch_args *a, sy_u32 id, sy_u32 source, sy_u32 nth)
 {
     const struct sy_dev *d = &a->d;
     const sy_s32 *begin = (const sy_s32 *)SY_ROUTE_AT(&a->r, slab_begin);
     const sy_s32 *offset = (const sy_s32 *)SY_ROUTE_AT(&a->r, expert_offsets);
-    sy_u32 order = source * d->lat_tokens_max + nth, K = a->r.topk, below = 0, fits = 0, wrong = 0;
+    sy_u32 e = id - d->first, at;
+    if (e >= d->local)
+        return -1;
+    if (!sy_by_expert(SY_LAYOUT(&a->r)))
+        return (sy_s32)e;
+    at = (sy_u32)begin[e * SY_RANKS(d) + source] + nth;
+    at += SY_LAYOUT(&a->r) == SY_L_PACKED ? (sy_u32)offset[e] : 0;
+    if (at >= a->r.capacity)
+        return -1;
+    return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_SLABS ? e * a->r.capacity + at : at);
+}
+
+/* The places of a row's selections become the route's. Returns the place of this rank among the
+ * token's, with SY_ZERO_ROW if nothing of the row fits; *good: the tail is in order. */
+SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args *a,
+                               const sy_u32 *tail, sy_u32 source, sy_u32 nth, int *good)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u32 order = source * d->lat_tokens_max + nth, K = SY_TOPK(&a->r), fits = 0, wrong = 0,
+           lower = 0;
     sy_s32 *sel = (sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * K;
     const sy_s32 *ids = (const sy_s32 *)tail + SY_TAIL_IDS;
     SY_FOR (k, c, K) {
-        sy_s32 id = (sy_s32)sy_get32(ids + k), place = -1;
-        if (id < -1 || id >= (sy_s32)d->experts) {
-            wrong = 1;
-        } else if (id >= 0 && d->owner[id] == d->rank) {
-            sy_u32 e = (sy_u32)id - d->first, at = 0;
-            if (sy_by_expert(a->r.layout)) {
-                at = (sy_u32)begin[e * d->ranks + source] + sy_get32(ids + K + k);
-                at += a->r.layout == SY_L_PACKED ? (sy_u32)offset[e] : 0;
-            }
-            place = at < a->r.capacity ? (sy_s32)at : -1;
-            if (!sy_by_expert(a->r.layout))
-                place = (sy_s32)e;
-            else if (place >= 0 && a->r.layout == SY_L_SLABS)
-                place += (sy_s32)(e * a->r.capacity);
-            fits |= place >= 0;
-        }
+        sy_u32 id = sy_get32(ids + k), ordinal = sy_get32(ids + K + k);
+        sy_s32 place = sy_ld_place(a, id, source, ordinal);
+        wrong |= id >= d->experts && id != ~0u;
+        fits |= place >= 0;
+        lower |= sy_ld_lower(a, id, 0);
         sel[k] = place;
     }
-    sy_warp_sync(c);
-    SY_FOR (k, c, K) {
-        sy_u32 id = sy_get32(ids + k);
-        int first = id < d->experts && d->owner[id] < d->rank;
-        for (sy_u32 i = 0; first && i < k; i++) {
-            sy_u32 other = sy_get32(ids + i);
-            first = other >= d->experts || d->owner[other] != d->owner[id];
+    sy_u32 below = sy_ones(sy_or(c, lower));
+    for (sy_u32 base = 32; base < d->rank; base += 32) {
+        lower = 0;
+        SY_FOR (k, c, K) {
+            lower |= sy_ld_lower(a, sy_get32(ids + k), base);
         }
-        below += (sy_u32)first;
+        below += sy_ones(sy_or(c, lower));
     }
+    sy_warp_sync(c);
     *good = !sy_any(c, wrong != 0);
-    fits = (sy_u32)sy_any(c, fits != 0);
-    return sy_sum(c, below) | (fits ? 0 : SY_ZERO_ROW);
+    return below | (sy_any(c, fits != 0) ? 0 : SY_ZERO_ROW);
 }
 
+/* One row; `place`: its row in the layouts by token. */
 SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
-                     sy_u32 source, sy_u32 nth)
+                     sy_u32 source, sy_u32 nth, sy_u32 place)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *tail =
         (const sy_u32 *)(sy_ld_tails(a, d->heap, source) + (sy_u64)nth * a->tail_bytes);
-    sy_u32 order = source * d->lat_tokens_max + nth, K = a->r.topk, fan_at;
+    sy_u32 order = source * d->lat_tokens_max + nth, K = SY_TOPK(&a->r), fan_at;
     sy_u32 token = sy_get32(tail + SY_TAIL_TOKEN);
     struct sy_arrival row;
     int good;
-    row.row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
+    row.row = place;
     fan_at = sy_ld_selections(c, a, tail, source, nth, &good);
-    if (!good || token >= a->r.tokens_limit || (fan_at & ~SY_ZERO_ROW) >= a->r.fan) {
+    if (!good || token >= a->r.tokens_limit || (fan_at & ~SY_ZERO_ROW) >= SY_FAN(&a->r)) {
         if (c->lane == 0)
             sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, source, tail));
         return 0;
     }
-    if (a->r.layout == SY_L_TOKEN && row.row >= a->r.capacity)
+    if (SY_LAYOUT(&a->r) == SY_L_TOKEN && row.row >= a->r.capacity)
         fan_at |= SY_ZERO_ROW;
-    if (a->r.layout == SY_L_RANK && nth >= a->r.capacity)
+    if (SY_LAYOUT(&a->r) == SY_L_RANK && nth >= a->r.capacity)
         fan_at |= SY_ZERO_ROW;
     if (c->lane == 0) {
         ((sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order] = token;
         ((sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order] = fan_at;
     }
-    if (fan_at & SY_ZERO_ROW || !a->out.work)
+    if (fan_at & SY_ZERO_ROW || !SY_WORK(&a->out))
         return 1;
     row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * K;
-    row.x = sy_ld_rows(a, d->heap, source) + (sy_u64)nth * a->out.row_bytes;
+    row.x = sy_ld_rows(a, d->heap, source) + (sy_u64)nth * SY_ROW_BYTES(&a->out);
     row.skip = a->out.direct ? row.row : SY_NOT_DELIVERED;
     row.weights = (const float *)(tail + SY_TAIL_IDS + 2 * K);
     row.scales = tail + SY_TAIL_SCALES(K);
@@ -394,65 +515,113 @@ SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const 
     return 1;
 }
 
-/* Rows of all sources, one warp each, nearest source first. */
-SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                            const struct sy_op *op, sy_u32 worker, sy_u32 workers)
+/* The u-th row of all, counted from this rank's own on: its source and number, and its place in the
+ * layouts by token. 0: there are not so many. */
+SY_DEV int sy_ld_find(const struct sy_ldispatch_args *a, const sy_u32 *heard, sy_u32 u,
+                      sy_u32 *source, sy_u32 *nth, sy_u32 *place)
 {
     const struct sy_dev *d = &a->d;
-    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    sy_u32 before = 0;
+    for (sy_u32 i = 0; i < SY_RANKS(d); i++) {
+        sy_u32 s = d->rank + i < SY_RANKS(d) ? d->rank + i : d->rank + i - SY_RANKS(d);
+        sy_u32 n = sy_announced(d, heard, s, SY_COUNT_ROWS);
+        if (u >= n) {
+            u -= n;
+            continue;
+        }
+        for (sy_u32 p = 0; SY_LAYOUT(&a->r) == SY_L_TOKEN && p < s; p++)
+            before += sy_announced(d, heard, p, SY_COUNT_ROWS);
+        *source = s;
+        *nth = u;
+        *place = (SY_LAYOUT(&a->r) == SY_L_RANK ? s * a->r.capacity : before) + u;
+        return 1;
+    }
+    return 0;
+}
+
+/* Rows of all sources, one warp each. */
+SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
+                            const struct sy_op *op, const sy_u32 *heard, sy_u32 worker,
+                            sy_u32 workers)
+{
+    const struct sy_dev *d = &a->d;
     const sy_u32 *arrive = (const sy_u32 *)SY_OWN(d, ld_arrive);
-    for (sy_u32 i = 0; i < d->ranks; i++) {
-        sy_u32 s = (d->rank + i) % d->ranks, n = (sy_u32)counts[s];
-        if (n && !sy_wait_count(c, op, arrive + s, SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n,
-                                SY_FAULT_ROWS, s))
+    sy_u32 source, nth, place;
+    for (sy_u32 u = worker; sy_ld_find(a, heard, u, &source, &nth, &place); u += workers) {
+        sy_u32 n = sy_announced(d, heard, source, SY_COUNT_ROWS);
+        if (!sy_wait_count(c, op, arrive + source, SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n,
+                           SY_FAULT_ROWS, source))
             return;
-        for (sy_u32 nth = (worker + workers - i % workers) % workers; nth < n; nth += workers)
-            if (!sy_ld_row(c, a, op, s, nth))
-                return;
+        if (!sy_ld_row(c, a, op, source, nth, place))
+            return;
     }
 }
 
+/* Every block hears all sources for itself, by the warps that send least. 0: leave, the same for
+ * all warps of a block. */
+SY_DEV int sy_ld_hear(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
+                      struct sy_ld_shared *sh)
+{
+    sy_u32 senders = c->warps / 2;
+    if (!a->send) {
+        if (c->warp == 0 && c->lane == 0)
+            *sh->all_heard = 1;
+        sy_block_sync(c);
+    }
+    if (c->warp >= senders &&
+        !sy_hear(c, op, &a->r, sy_ld_words(a, a->d.heap), a->check, sh->heard, c->warp - senders,
+                 c->warps - senders) &&
+        c->lane == 0)
+        sy_store_shared(sh->all_heard, 0u);
+    sy_block_sync(c);
+    return (int)*sh->all_heard;
+}
+
+/* Layouts by token: all that is known of the room for rows, without the route's tables. */
+SY_DEV int sy_ld_room(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
+                      const sy_u32 *heard)
+{
+    sy_u32 tokens = 0;
+    for (sy_u32 s = 0; SY_LAYOUT(&a->r) == SY_L_TOKEN && s < SY_RANKS(&a->d); s++)
+        tokens += sy_announced(&a->d, heard, s, SY_COUNT_ROWS);
+    return sy_rows_suffice(c, op, &a->r, tokens, a->out.rows_have);
+}
+
 SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                              const struct sy_op *op)
+                              const struct sy_op *op, struct sy_ld_shared *sh)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 *counted = (sy_u32 *)SY_MINE(d, counted), *ready = (sy_u32 *)c->shared;
+    sy_u32 *counted = (sy_u32 *)SY_MINE(d, counted);
     sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
-    if (c->block == 0) {
-        sy_block_sync(c); /* the send half is done with the word */
-        if (c->warp == 0 && c->lane == 0)
-            sy_store_shared(ready, 1u);
-        sy_block_sync(c);
-        for (sy_u32 p = c->warp; p < d->ranks; p += c->warps)
-            if (!sy_ld_hear(c, a, op, p) && c->lane == 0)
-                sy_store_shared(ready, 0u);
-        sy_block_sync(c);
-        if (!*ready)
-            return;
-        if (c->warp == 0) {
-            sy_counts(c, d, &a->r, sy_ld_words(a, d->heap));
-            sy_fence_device(c);
-            if (sy_rows_suffice(c, op, &a->r, a->out.rows_have) && c->lane == 0)
-                sy_store_word(counted, (sy_u32)op->epoch);
-        }
-    }
-    if (!sy_wait_own(c, op, counted, (sy_u32)op->epoch))
+    int tables = sy_by_expert(SY_LAYOUT(&a->r)) || SY_WORK(&a->out);
+    if (!sy_ld_hear(c, a, op, sh))
         return;
-    if (a->out.work)
+    sy_mark(c, 9);
+    if (c->block == c->blocks - 1 && c->warp == 0) {
+        sy_u32 rows = sy_counts(c, d, &a->r, sh->heard);
+        if (tables)
+            sy_fence_device(c);
+        if (sy_rows_suffice(c, op, &a->r, rows, a->out.rows_have) && c->lane == 0)
+            sy_store_word(counted, (sy_u32)op->epoch);
+    }
+    if (tables ? !sy_wait_own(c, op, counted, (sy_u32)op->epoch) : !sy_ld_room(c, a, op, sh->heard))
+        return;
+    sy_mark(c, 10);
+    if (SY_WORK(&a->out))
         sy_fill(c, d, &a->r, &a->out, worker, workers);
-    sy_ld_take_rows(c, a, op, worker, workers);
+    sy_ld_take_rows(c, a, op, sh->heard, worker, workers);
+    sy_mark(c, 12);
 }
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
-SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op)
+SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
+                        const sy_u32 *heard)
 {
     const struct sy_dev *d = &a->d;
-    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, ld_arrive);
-    SY_FOR (s, c, a->receive ? d->ranks : 0) {
-        sy_signal_add(arrive + s, SY_LD_AMOUNT(d) - (sy_u32)counts[s]);
-    }
+    SY_FOR (s, c, a->receive ? SY_RANKS(d) : 0)
+        sy_signal_add(arrive + s, SY_LD_AMOUNT(d) - sy_announced(d, heard, s, SY_COUNT_ROWS));
     if (a->send && c->lane == 0) {
         ((sy_u64 *)SY_MINE(d, last_use))[a->view] = op->epoch;
         *(sy_u64 *)SY_ROUTE_AT(&a->r, bad) = 0;
@@ -462,13 +631,21 @@ SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
 
 SY_DEV void sy_k_ldispatch(struct sy_ctx *c, const struct sy_ldispatch_args *a)
 {
+    sy_mark(c, 0);
     struct sy_op op = sy_op_begin(&a->d, SY_CH_LDISPATCH, (int)a->send);
+    struct sy_ld_shared sh = sy_ld_carve(c, a);
+    sy_mark(c, 1);
     if (a->send)
-        sy_ld_run_send(c, a, &op);
+        sy_ld_run_send(c, a, &op, &sh);
     if (a->receive)
-        sy_ld_run_receive(c, a, &op);
-    if (sy_op_leave(c, &op, (int)a->send))
-        sy_ld_close(c, a, &op);
+        sy_ld_run_receive(c, a, &op, &sh);
+    SY_STORE_WAIT_READ(c, 0);
+    sy_mark(c, 13);
+    if (sy_op_leave(c, &op, (int)a->send)) {
+        sy_ld_close(c, a, &op, sh.heard);
+        sy_mark(c, 15);
+    }
+    sy_mark(c, 14);
 }
 
 #endif

@@ -12,15 +12,15 @@ SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, cons
                            sy_u8 *stage, sy_u32 worker, sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 others = d->ranks > 1 ? d->ranks - 1 : 1, n = 0;
+    sy_u32 others = SY_RANKS(d) > 1 ? SY_RANKS(d) - 1 : 1, n = 0;
     struct sy_pace pace;
     sy_pace_begin(&pace, (a->piece_bytes * a->pace >> 14) * worker / workers);
     for (sy_u32 i = worker; i < a->pieces; i += workers, n++) {
-        sy_u32 p = (d->rank + 1 + i % others) % d->ranks;
-        const sy_u8 *row = from + (sy_u64)i * a->piece_bytes % a->source_bytes;
+        sy_u32 p = (d->rank + 1 + i % others) % SY_RANKS(d);
         if (a->pace)
             sy_pace_wait(&pace, a->piece_bytes * a->pace >> 14);
-        sy_store_bulk(c, d->peers[p] + a->area + (sy_u64)i * a->piece_bytes, SY_STAGED(stage, row),
+        sy_store_bulk(c, d->peers[p] + a->area + (sy_u64)i * a->piece_bytes,
+                      SY_STAGED(stage, from + (sy_u64)i * a->piece_bytes % a->source_bytes),
                       a->piece_bytes);
         sy_store_commit(c);
         SY_STORE_WAIT_READ(c, 2);
@@ -33,10 +33,10 @@ SY_DEV void sy_probe_load(struct sy_ctx *c, const struct sy_probe_args *a, const
                           sy_gate *gate, sy_u8 *stage, sy_u32 worker, sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 others = d->ranks > 1 ? d->ranks - 1 : 1, n = 0, begun = 0;
+    sy_u32 others = SY_RANKS(d) > 1 ? SY_RANKS(d) - 1 : 1, n = 0, begun = 0;
     for (sy_u32 i = worker; i < a->pieces || n < begun;) {
         if (i < a->pieces && begun < n + 2) {
-            sy_u32 p = (d->rank + 1 + i % others) % d->ranks, s = begun++ % 2;
+            sy_u32 p = (d->rank + 1 + i % others) % SY_RANKS(d), s = begun++ % 2;
             sy_load_expect(c, gate + s, a->piece_bytes);
             sy_load_bulk(c, gate + s, stage + (sy_u64)s * a->piece_bytes,
                          d->peers[p] + a->area + (sy_u64)i * a->piece_bytes, a->piece_bytes);

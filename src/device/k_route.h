@@ -25,7 +25,7 @@
 /* Counters of a chunk: [ranks] distinct tokens, [experts] selections. */
 SY_DEV sy_u32 *sy_hist(const struct sy_dev *d, sy_u32 chunk)
 {
-    return (sy_u32 *)SY_MINE(d, hist) + (sy_u64)chunk * (d->ranks + d->experts);
+    return (sy_u32 *)SY_MINE(d, hist) + (sy_u64)chunk * (SY_RANKS(d) + d->experts);
 }
 
 /* Answers: [ranks][SY_BASE_HEAD], then [experts] first places. */
@@ -59,7 +59,7 @@ SY_DEV int sy_route_gate(struct sy_ctx *c, const struct sy_op *op, sy_u32 which)
 SY_DEV void sy_take_ids(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 first, sy_u32 end)
 {
     sy_s32 *ids = (sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    sy_u32 K = a->r.topk;
+    sy_u32 K = SY_TOPK(&a->r);
     if (a->map.data)
         for (sy_u32 t = first; t < end; t++)
             sy_read_map(c, &a->d, &a->r, &a->map, t, ids + (sy_u64)t * K);
@@ -71,11 +71,11 @@ SY_DEV void sy_take_ids(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 
 SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 chunk)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 *hist = sy_hist(d, chunk), K = a->r.topk;
+    sy_u32 *hist = sy_hist(d, chunk), K = SY_TOPK(&a->r);
     sy_u32 first = chunk * a->chunk_tokens;
     sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    SY_FOR (i, c, d->ranks + d->experts) {
+    SY_FOR (i, c, SY_RANKS(d) + d->experts) {
         hist[i] = 0;
     }
     sy_take_ids(c, a, first, end);
@@ -86,9 +86,9 @@ SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, sy_u
         sy_s32 id = ids[i];
         if (id < 0)
             continue;
-        sy_add(hist + d->ranks + (sy_u32)id, 1u);
+        sy_add(hist + SY_RANKS(d) + (sy_u32)id, 1u);
         if (sy_is_first(d, ids + (i - k), k))
-            sy_add(hist + d->owner[id], 1u);
+            sy_add(hist + sy_owner(d, id), 1u);
     }
 }
 
@@ -125,7 +125,7 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
     sy_u32 first = d->firsts[p], local = d->firsts[p + 1] - first;
     to += (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max);
     SY_FOR (e, c, local) {
-        sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, totals[d->ranks + first + e]));
+        sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, totals[SY_RANKS(d) + first + e]));
     }
     if (c->lane == 0) {
         sy_put64(to + SY_COUNT_ROWS, sy_word(op->epoch, totals[p]));
@@ -133,30 +133,6 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
         sy_put64(to + SY_COUNT_BAD, sy_word(op->epoch, ~(sy_u32)(bad >> 32) + 1u));
         sy_put64(to + SY_COUNT_VALUE, sy_word(op->epoch, (sy_u32)bad));
     }
-}
-
-/* Waits for what rank p will send, and checks it. */
-SY_DEV int sy_route_hear(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
-                         sy_u32 p)
-{
-    const struct sy_dev *d = &a->d;
-    const sy_u64 *from = (const sy_u64 *)SY_OWN(d, route_count);
-    sy_u32 words = SY_COUNT_HEAD + d->local, wrong = 0;
-    from += (sy_u64)p * (SY_COUNT_HEAD + d->local_max);
-    for (sy_u32 base = 0; base < words; base += SY_LANES) {
-        sy_u32 i = base + c->lane, v = 0;
-        if (!sy_wait_epoch(c, op, i < words ? from + i : 0, op->epoch, SY_FAULT_COUNT, p, &v))
-            return 0;
-        if (i < words && i == SY_COUNT_CHECK && v != a->check)
-            wrong = SY_FAULT_CHECK;
-        if (i < words && i == SY_COUNT_ROWS && v > a->r.tokens_limit)
-            wrong = SY_FAULT_BYTES;
-        if (i < words && i >= SY_COUNT_HEAD && v > a->r.tokens_limit * a->r.topk)
-            wrong = SY_FAULT_BYTES;
-        if (wrong)
-            sy_raise(c, op, sy_missed(d, wrong, p, from + i));
-    }
-    return !sy_any(c, wrong != 0);
 }
 
 /* Answers: where each source's rows shall go. By one warp; `want` of the sources fills up there. */
@@ -168,15 +144,15 @@ SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, con
     const sy_s32 *offset = (const sy_s32 *)SY_ROUTE_AT(&a->r, expert_offsets);
     sy_u32 words = SY_BASE_HEAD + d->local;
     sy_fence_publish(c);
-    for (sy_u32 s = 0; s < d->ranks; s++) {
+    for (sy_u32 s = 0; s < SY_RANKS(d); s++) {
         sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base);
         to += (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
         SY_FOR (i, c, words) {
             sy_u32 v = i == SY_BASE_ROWS ? base[s] : a->r.capacity;
             if (i >= SY_BASE_HEAD) {
                 sy_u32 e = i - SY_BASE_HEAD;
-                v = (sy_u32)begin[e * d->ranks + s];
-                v += a->r.layout == SY_L_PACKED ? (sy_u32)offset[e] : 0;
+                v = (sy_u32)begin[e * SY_RANKS(d) + s];
+                v += SY_LAYOUT(&a->r) == SY_L_PACKED ? (sy_u32)offset[e] : 0;
             }
             sy_put64(to + i, sy_word(op->epoch, v));
         }
@@ -194,23 +170,23 @@ SY_DEV int sy_route_answered(struct sy_ctx *c, const struct sy_route_args *a,
     from += (sy_u64)p * (SY_BASE_HEAD + d->local_max);
     for (sy_u32 at = 0; at < words; at += SY_LANES) {
         sy_u32 i = at + c->lane, v = 0;
-        if (!sy_wait_epoch(c, op, i < words ? from + i : 0, op->epoch, SY_FAULT_BASE, p, &v))
+        if (!sy_wait_word(c, op, i < words ? from + i : 0, op->epoch, SY_FAULT_BASE, p, &v))
             return 0;
         if (i >= words)
             continue;
-        if (i == SY_BASE_ROWS && (v > d->ranks * a->r.tokens_limit || v >> 31))
+        if (i == SY_BASE_ROWS && (v > SY_RANKS(d) * a->r.tokens_limit || v >> 31))
             wrong = SY_FAULT_BYTES;
         if (wrong)
             sy_raise(c, op, sy_missed(d, wrong, p, from + i));
         if (i < SY_BASE_HEAD)
             want[p * SY_BASE_HEAD + i] = v;
         else
-            want[d->ranks * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
+            want[SY_RANKS(d) * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
         if (i == SY_BASE_CAPACITY)
             ((sy_u32 *)SY_ROUTE_AT(&a->r, extent))[p] =
-                v * (a->r.layout == SY_L_RANK    ? d->ranks
-                     : a->r.layout == SY_L_SLABS ? words - SY_BASE_HEAD
-                                                 : 1u);
+                v * (SY_LAYOUT(&a->r) == SY_L_RANK    ? SY_RANKS(d)
+                     : SY_LAYOUT(&a->r) == SY_L_SLABS ? words - SY_BASE_HEAD
+                                                      : 1u);
     }
     return !sy_any(c, wrong != 0);
 }
@@ -221,22 +197,25 @@ SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
 {
     const struct sy_dev *d = &a->d;
     sy_u32 *ready = (sy_u32 *)c->shared;
+    /* Nobody needs the chunks' counters between scan and place. */
+    sy_u32 *heard = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS);
     if (c->warp == 0 && c->lane == 0)
         *ready = 1;
     sy_block_sync(c);
-    for (sy_u32 p = c->warp; p < d->ranks; p += c->warps)
-        sy_route_tell(c, a, op, (d->rank + p) % d->ranks);
-    for (sy_u32 p = c->warp; p < d->ranks; p += c->warps)
-        if (!sy_route_hear(c, a, op, p) && c->lane == 0)
-            sy_store_shared(ready, 0u);
+    for (sy_u32 p = c->warp; p < SY_RANKS(d); p += c->warps)
+        sy_route_tell(c, a, op, (d->rank + p) % SY_RANKS(d));
+    if (!sy_hear(c, op, &a->r, (const sy_u64 *)SY_OWN(d, route_count), a->check, heard, c->warp,
+                 c->warps) &&
+        c->lane == 0)
+        sy_store_shared(ready, 0u);
     sy_block_sync(c);
     if (!*ready)
         return 0;
     if (c->warp == 0) {
-        sy_counts(c, d, &a->r, (const sy_u64 *)SY_OWN(d, route_count));
+        sy_counts(c, d, &a->r, heard);
         sy_route_answer(c, a, op);
     }
-    for (sy_u32 p = c->warp; p < d->ranks; p += c->warps)
+    for (sy_u32 p = c->warp; p < SY_RANKS(d); p += c->warps)
         if (!sy_route_answered(c, a, op, p) && c->lane == 0)
             sy_store_shared(ready, 0u);
     sy_block_sync(c);
@@ -250,22 +229,22 @@ SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
 SY_DEV sy_s32 sy_place_of(const struct sy_route_args *a, sy_u32 id, sy_u32 nth)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 rank = d->owner[id];
+    sy_u32 rank = sy_owner(d, id);
     sy_u32 capacity = sy_want(d)[rank * SY_BASE_HEAD + SY_BASE_CAPACITY];
-    sy_u32 at = sy_want(d)[d->ranks * SY_BASE_HEAD + id] + nth;
+    sy_u32 at = sy_want(d)[SY_RANKS(d) * SY_BASE_HEAD + id] + nth;
     if (at >= capacity)
         return -1;
-    return (sy_s32)(a->r.layout == SY_L_SLABS ? (id - d->firsts[rank]) * capacity + at : at);
+    return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_SLABS ? (id - d->firsts[rank]) * capacity + at : at);
 }
 
 /* Places for the rows by token; -1: dropped. */
 SY_DEV sy_s32 sy_row_of(const struct sy_route_args *a, sy_u32 rank, sy_u32 nth)
 {
     const sy_u32 *want = sy_want(&a->d) + rank * SY_BASE_HEAD;
-    sy_u32 at = a->r.layout == SY_L_RANK ? nth : want[SY_BASE_ROWS] + nth;
+    sy_u32 at = SY_LAYOUT(&a->r) == SY_L_RANK ? nth : want[SY_BASE_ROWS] + nth;
     if (at >= want[SY_BASE_CAPACITY])
         return -1;
-    return (sy_s32)(a->r.layout == SY_L_RANK ? a->d.rank * want[SY_BASE_CAPACITY] + at : at);
+    return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_RANK ? a->d.rank * want[SY_BASE_CAPACITY] + at : at);
 }
 
 /* Steps through a chunk's selections in order, LANES at a time, and numbers them: pos becomes the
@@ -278,18 +257,18 @@ SY_DEV void sy_route_number(struct sy_ctx *c, const struct sy_route_args *a, sy_
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
     sy_s32 *pos = (sy_s32 *)SY_ROUTE_AT(&a->r, pos);
     sy_u32 *nth = (sy_u32 *)SY_ROUTE_AT(&a->r, nth);
-    sy_u32 K = a->r.topk, turns = sy_div_up((end - first) * K, SY_LANES);
+    sy_u32 K = SY_TOPK(&a->r), turns = sy_div_up((end - first) * K, SY_LANES);
     for (sy_u32 turn = 0; turn < turns; turn++) {
         sy_u32 i = first * K + turn * SY_LANES + c->lane, k = i % K, n, rank = 0;
         sy_s32 id = i < end * K ? ids[i] : -1;
         int valid = id >= 0, head = valid && sy_is_first(d, ids + (i - k), k);
-        sy_u32 below = sy_rank_among_equal(c, valid ? d->ranks + (sy_u32)id : ~c->lane, &n);
-        sy_u32 at = valid ? now[d->ranks + id] + below : 0;
+        sy_u32 below = sy_rank_among_equal(c, valid ? SY_RANKS(d) + (sy_u32)id : ~c->lane, &n);
+        sy_u32 at = valid ? now[SY_RANKS(d) + id] + below : 0;
         sy_warp_sync(c);
         if (valid && below == n - 1)
-            now[d->ranks + id] = at + 1;
+            now[SY_RANKS(d) + id] = at + 1;
         if (valid)
-            rank = d->owner[id];
+            rank = sy_owner(d, id);
         below = sy_rank_among_equal(c, head ? rank : ~c->lane, &n);
         sy_u32 row = head ? now[rank] + below : 0;
         sy_warp_sync(c);
@@ -299,7 +278,7 @@ SY_DEV void sy_route_number(struct sy_ctx *c, const struct sy_route_args *a, sy_
         if (i >= end * K)
             continue;
         nth[i] = head ? row : SY_NOT_DELIVERED;
-        pos[i] = valid && sy_by_expert(a->r.layout) ? sy_place_of(a, (sy_u32)id, at) : -1;
+        pos[i] = valid && sy_by_expert(SY_LAYOUT(&a->r)) ? sy_place_of(a, (sy_u32)id, at) : -1;
     }
 }
 
@@ -307,11 +286,11 @@ SY_DEV void sy_route_number(struct sy_ctx *c, const struct sy_route_args *a, sy_
 SY_DEV sy_s32 sy_row_target(const struct sy_route_args *a, const sy_s32 *ids, const sy_s32 *pos,
                             sy_u32 k, sy_u32 nth)
 {
-    sy_u32 rank = a->d.owner[ids[k]];
-    if (!sy_by_expert(a->r.layout))
+    sy_u32 rank = sy_owner(&a->d, ids[k]);
+    if (!sy_by_expert(SY_LAYOUT(&a->r)))
         return sy_row_of(a, rank, nth);
-    for (sy_u32 i = k; i < a->r.topk; i++)
-        if (ids[i] >= 0 && a->d.owner[ids[i]] == rank && pos[i] >= 0)
+    for (sy_u32 i = k; i < SY_TOPK(&a->r); i++)
+        if (ids[i] >= 0 && sy_owner(&a->d, ids[i]) == rank && pos[i] >= 0)
             return pos[i];
     return -1;
 }
@@ -322,8 +301,8 @@ SY_DEV void sy_row_record(const struct sy_route_args *a, sy_u32 token, sy_u32 ra
 {
     const struct sy_dev *d = &a->d;
     sy_u32 *to = (sy_u32 *)SY_PEER(d, rank, route_meta) + (sy_u64)order * d->meta_words;
-    int by_expert = sy_by_expert(a->r.layout);
-    for (sy_u32 w = 0; w < SY_META_SEL + a->r.topk; w += 4) {
+    int by_expert = sy_by_expert(SY_LAYOUT(&a->r));
+    for (sy_u32 w = 0; w < SY_META_SEL + SY_TOPK(&a->r); w += 4) {
         struct sy_v16 v;
         for (sy_u32 i = 0; i < 4; i++) {
             sy_u32 k = w + i - SY_META_SEL, word = ~0u;
@@ -331,7 +310,7 @@ SY_DEV void sy_row_record(const struct sy_route_args *a, sy_u32 token, sy_u32 ra
                 word = token;
             else if (w + i == SY_META_FAN)
                 word = fan_at;
-            else if (k < a->r.topk && ids[k] >= 0 && d->owner[ids[k]] == rank)
+            else if (k < SY_TOPK(&a->r) && ids[k] >= 0 && sy_owner(d, ids[k]) == rank)
                 word = by_expert ? (sy_u32)pos[k] : (sy_u32)ids[k] - d->firsts[rank];
             v.w[i] = word;
         }
@@ -344,31 +323,33 @@ SY_DEV void sy_row_record(const struct sy_route_args *a, sy_u32 token, sy_u32 ra
 SY_DEV void sy_route_row(const struct sy_route_args *a, sy_u32 i)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 K = a->r.topk, token = i / K, k = i % K, fan_at = 0;
+    sy_u32 K = SY_TOPK(&a->r), token = i / K, k = i % K, fan_at = 0;
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * K;
     const sy_u32 *nth = (const sy_u32 *)SY_ROUTE_AT(&a->r, nth) + (sy_u64)token * K;
     if (nth[k] == SY_NOT_DELIVERED)
         return;
-    struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
-    sy_u32 rank = d->owner[ids[k]];
+    struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
+    sy_u32 rank = sy_owner(d, ids[k]);
     sy_s32 row = sy_row_target(a, ids, pos, k, nth[k]);
     sy_u32 order = sy_want(d)[rank * SY_BASE_HEAD + SY_BASE_ROWS] + nth[k];
     for (sy_u32 o = 0; o < K; o++)
-        if (nth[o] != SY_NOT_DELIVERED && d->owner[ids[o]] < rank)
+        if (nth[o] != SY_NOT_DELIVERED && sy_owner(d, ids[o]) < rank)
             fan_at += sy_row_target(a, ids, pos, o, nth[o]) >= 0;
     if (row >= 0) {
         dst[fan_at].rank = rank;
         dst[fan_at].row = (sy_u32)row;
         dst[fan_at].order = order;
         dst[fan_at].nth = nth[k];
+        sy_add((sy_u32 *)SY_ROUTE_AT(&a->r, goes) + rank * a->r.chunks + (nth[k] >> SY_CHUNK_SHIFT),
+               1u);
     }
     sy_row_record(a, token, rank, order, row >= 0 ? fan_at : SY_NOT_DELIVERED, ids, pos);
 }
 
 SY_DEV void sy_route_fan(const struct sy_route_args *a, sy_u32 token)
 {
-    sy_u32 K = a->r.topk, fan = 0;
+    sy_u32 K = SY_TOPK(&a->r), fan = 0;
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
     const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * K;
     const sy_u32 *nth = (const sy_u32 *)SY_ROUTE_AT(&a->r, nth) + (sy_u64)token * K;
@@ -376,14 +357,17 @@ SY_DEV void sy_route_fan(const struct sy_route_args *a, sy_u32 token)
         if (nth[k] != SY_NOT_DELIVERED)
             fan += sy_row_target(a, ids, pos, k, nth[k]) >= 0;
     ((sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token] = fan;
+    for (; fan < SY_FAN(&a->r); fan++)
+        ((struct sy_dst *)SY_ROUTE_AT(&a->r, dst))[(sy_u64)token * SY_FAN(&a->r) + fan].rank =
+            SY_NO_RANK;
 }
 
 SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 chunk)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 first = chunk * a->chunk_tokens, n = d->ranks + d->experts;
+    sy_u32 first = chunk * a->chunk_tokens, n = SY_RANKS(d) + d->experts;
     sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
-    sy_u32 *now = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS) + c->warp * n, K = a->r.topk;
+    sy_u32 *now = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS) + c->warp * n, K = SY_TOPK(&a->r);
     const sy_u32 *before = sy_hist(d, chunk);
     SY_FOR (i, c, n) {
         now[i] = before[i];
@@ -407,15 +391,15 @@ SY_DEV sy_u32 sy_route_take(struct sy_ctx *c, const struct sy_route_args *a, con
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *from = (const sy_u32 *)SY_OWN(d, route_meta) + (sy_u64)order * d->meta_words;
-    sy_s32 *sel = (sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * a->r.topk;
+    sy_s32 *sel = (sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
     sy_u32 token = sy_get32(from + SY_META_TOKEN), fan_at = sy_get32(from + SY_META_FAN);
     sy_u32 limit = d->local, wrong;
-    if (a->r.layout == SY_L_PACKED)
+    if (SY_LAYOUT(&a->r) == SY_L_PACKED)
         limit = a->r.capacity;
-    if (a->r.layout == SY_L_SLABS)
+    if (SY_LAYOUT(&a->r) == SY_L_SLABS)
         limit = a->r.capacity * d->local;
-    wrong = token >= a->r.tokens_limit || (fan_at >= a->r.fan && fan_at != SY_NOT_DELIVERED);
-    SY_FOR (k, c, a->r.topk) {
+    wrong = token >= a->r.tokens_limit || (fan_at >= SY_FAN(&a->r) && fan_at != SY_NOT_DELIVERED);
+    SY_FOR (k, c, SY_TOPK(&a->r)) {
         sy_u32 v = sy_get32(from + SY_META_SEL + k);
         wrong |= v >= limit && v != ~0u;
         sel[k] = (sy_s32)v;
@@ -429,7 +413,13 @@ SY_DEV sy_u32 sy_route_take(struct sy_ctx *c, const struct sy_route_args *a, con
             sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, source, from));
         return 0;
     }
-    return fan_at != SY_NOT_DELIVERED;
+    if (fan_at == SY_NOT_DELIVERED)
+        return 0;
+    if (c->lane == 0)
+        sy_add((sy_u32 *)SY_ROUTE_AT(&a->r, returns) + source * a->r.chunks +
+                   (token >> SY_CHUNK_SHIFT),
+               1u);
+    return 1;
 }
 
 /* One chunk of one source's records. */
@@ -455,13 +445,13 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
     sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
-    for (sy_u32 u = worker; u < d->ranks * a->r.chunks; u += workers) {
-        sy_u32 s = u % d->ranks, n = (sy_u32)counts[s];
+    for (sy_u32 u = worker; u < SY_RANKS(d) * a->r.chunks; u += workers) {
+        sy_u32 s = u % SY_RANKS(d), n = (sy_u32)counts[s];
         if (n &&
             !sy_wait_count(c, op, arrive + s, SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n,
                            SY_FAULT_ROWS, s))
             return 0;
-        sy_route_take_chunk(c, a, op, s, u / d->ranks);
+        sy_route_take_chunk(c, a, op, s, u / SY_RANKS(d));
     }
     return 1;
 }
@@ -475,7 +465,7 @@ SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a, sy_
     const struct sy_dev *d = &a->d;
     sy_fence_publish(c);
     for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
-        SY_FOR (p, c, d->ranks) {
+        SY_FOR (p, c, SY_RANKS(d)) {
             sy_u32 n = sy_hist(d, chunk + 1)[p] - sy_hist(d, chunk)[p];
             if (n)
                 sy_signal_add((sy_u32 *)SY_PEER(d, p, route_arrive) + d->rank, n);
@@ -490,8 +480,11 @@ SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const s
         sy_route_count(c, a, chunk);
     if (!sy_route_gate(c, op, 0))
         return 0;
-    for (sy_u32 i = worker; i < d->ranks + d->experts; i += workers)
+    for (sy_u32 i = worker; i < SY_RANKS(d) + d->experts; i += workers)
         sy_route_scan(c, a, i);
+    for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) * a->r.chunks;
+         i += workers * SY_LANES)
+        ((sy_u32 *)SY_ROUTE_AT(&a->r, goes))[i] = ((sy_u32 *)SY_ROUTE_AT(&a->r, returns))[i] = 0;
     if (!sy_route_gate(c, op, 1))
         return 0;
     if (c->block == 0 && !sy_route_exchange(c, a, op))
@@ -509,7 +502,7 @@ SY_DEV void sy_route_close(struct sy_ctx *c, const struct sy_route_args *a, cons
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
-    SY_FOR (s, c, d->ranks) {
+    SY_FOR (s, c, SY_RANKS(d)) {
         sy_signal_add(arrive + s, SY_ROUTE_AMOUNT(d) - (sy_u32)counts[s]);
     }
     if (c->lane == 0) {

@@ -27,31 +27,29 @@ SY_DEV void sy_td_fetch(struct sy_ctx *c, const struct sy_tdispatch_args *a, str
                         sy_u32 n, sy_u32 item)
 {
     struct sy_stage *s = sy_stage_at(p, n);
-    sy_u32 token = item / a->s.parts, part = item % a->s.parts, fan_bytes = a->r.fan * 16u;
-    sy_u32 wide = a->quant ? 2u : 1u; /* bytes loaded per byte that travels */
+    sy_u32 token = item / a->s.parts, part = item % a->s.parts, fan_bytes = SY_FAN(&a->r) * 16u;
+    sy_u32 wide = SY_QUANT(a) ? 2u : 1u; /* bytes loaded per byte that travels */
     sy_u32 from = part * a->s.part_bytes;
-    sy_u32 bytes = sy_min_u32(a->s.part_bytes, a->out.row_bytes - from);
+    sy_u32 bytes = sy_min_u32(a->s.part_bytes, SY_ROW_BYTES(&a->out) - from);
     sy_u32 bulk = part == 0 ? a->side_bulk : 0, weights_at = a->out.scale_words * 4u;
-    const sy_u32 *fan = (const sy_u32 *)SY_ROUTE_AT(&a->r, fan);
     const struct sy_dst *dst = (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst);
     if (c->lane == 0) {
         s->token = token;
         s->part = part;
-        s->fan = fan[token];
         s->bytes = bytes;
     }
     sy_load_expect(c, &s->gate,
                    bytes * wide + fan_bytes + (bulk & 1u ? a->out.scale_words * 4u : 0) +
-                       (bulk & 2u ? a->r.topk * 4u : 0));
+                       (bulk & 2u ? SY_TOPK(&a->r) * 4u : 0));
     sy_load_bulk(c, &s->gate, sy_stage_body(p, s), sy_out_at(&a->x, token) + from * wide,
                  bytes * wide);
-    sy_load_bulk(c, &s->gate, sy_stage_dst(s), dst + (sy_u64)token * a->r.fan, fan_bytes);
+    sy_load_bulk(c, &s->gate, sy_stage_dst(s), dst + (sy_u64)token * SY_FAN(&a->r), fan_bytes);
     if (bulk & 1u)
         sy_load_bulk(c, &s->gate, sy_stage_side(p, s), sy_out_at(&a->scales, token),
                      a->out.scale_words * 4u);
     if (bulk & 2u)
         sy_load_bulk(c, &s->gate, sy_stage_side(p, s) + weights_at, sy_out_at(&a->weights, token),
-                     a->r.topk * 4u);
+                     SY_TOPK(&a->r) * 4u);
 }
 
 /* The parts of a token's side that could not be loaded in bulk. */
@@ -65,13 +63,14 @@ SY_DEV void sy_td_side(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u
                 *(const sy_u32 *)(sy_out_at(&a->scales, token) + (sy_s64)i * a->scales.stride1);
         }
     if (!(a->side_bulk & 2u) && a->weights.data)
-        SY_FOR (k, c, a->r.topk) {
+        SY_FOR (k, c, SY_TOPK(&a->r)) {
             weights[k] =
                 *(const float *)(sy_out_at(&a->weights, token) + (sy_s64)k * a->weights.stride1);
         }
     if (a->probs.data) {
-        const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * a->r.topk;
-        SY_FOR (k, c, a->r.topk) {
+        const sy_s32 *ids =
+            (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * SY_TOPK(&a->r);
+        SY_FOR (k, c, SY_TOPK(&a->r)) {
             sy_s64 at = (sy_s64)ids[k] * a->probs.stride1;
             weights[k] = ids[k] < 0 ? 0.0f : *(const float *)(sy_out_at(&a->probs, token) + at);
         }
@@ -82,26 +81,35 @@ SY_DEV void sy_td_side(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u
 SY_DEV const sy_u8 *sy_td_prepare(struct sy_ctx *c, const struct sy_tdispatch_args *a,
                                   struct sy_pipe *p, struct sy_stage *s)
 {
-    sy_u32 wide = a->quant ? 2u : 1u;
+    sy_u32 wide = SY_QUANT(a) ? 2u : 1u;
     const sy_u8 *source = sy_out_at(&a->x, s->token) + s->part * a->s.part_bytes * wide;
     const sy_u8 *row = SY_STAGED(sy_stage_body(p, s), source);
     sy_u8 *side = sy_stage_side(p, s);
-    int written = a->quant != 0;
-    if (a->quant) { /* the host cuts such rows into one part */
+    if (SY_QUANT(a)) { /* the host cuts such rows into one part */
         sy_u8 *to = sy_stage_body(p, s) + 2u * a->s.part_bytes;
-        sy_quant_row(c, row, to, side, s->bytes, a->quant, c->lane / SY_MAX_LANES,
+        sy_quant_row(c, row, to, side, s->bytes, SY_QUANT(a), c->lane / SY_MAX_LANES,
                      SY_LANES / SY_MAX_LANES);
+        sy_fence_bulk(c);
         row = to;
     }
-    if (a->side_bytes && s->part == 0) {
+    if (a->side_lanes && s->part == 0)
         sy_td_side(c, a, side, s->token);
-        written |= (int)a->side_lanes;
-    }
-    if (written) {
-        sy_fence_bulk(c);
+    if (SY_QUANT(a) || (a->side_lanes && s->part == 0))
         sy_warp_sync(c);
-    }
     return row;
+}
+
+/* Scales and weights to all ranks of a token: too small for bulk stores. Lanes over (rank, piece).
+ */
+SY_DEV void sy_td_send_side(struct sy_ctx *c, const struct sy_tdispatch_args *a,
+                            const struct sy_dst *dst, sy_u32 fan, const sy_u8 *side)
+{
+    sy_u32 pieces = a->side_bytes / 16u;
+    SY_FOR (i, c, fan * pieces) {
+        const struct sy_dst *to = dst + i / pieces;
+        sy_u8 *at = (sy_u8 *)SY_PEER(&a->d, to->rank, td_side) + (sy_u64)to->order * a->side_bytes;
+        sy_put16(at + i % pieces * 16u, sy_own16(side + i % pieces * 16u));
+    }
 }
 
 /* Stores a loaded part to all its ranks. Pieces outside, ranks inside, from the own rank on: at any
@@ -111,8 +119,12 @@ SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, stru
 {
     const struct sy_dst *dst = (const struct sy_dst *)SY_STAGED(
         sy_stage_dst(s),
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)s->token * a->r.fan);
-    sy_u32 fan = s->fan, first = s->part * a->s.part_bytes, begin = 0;
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)s->token * SY_FAN(&a->r));
+    sy_u32 fan = 0, first = s->part * a->s.part_bytes, begin = 0;
+    while (fan < SY_FAN(&a->r) && dst[fan].rank != SY_NO_RANK)
+        fan++;
+    if (a->side_bytes && s->part == 0)
+        sy_td_send_side(c, a, dst, fan, sy_stage_side(p, s));
     while (begin < fan && dst[begin].rank <= a->d.rank)
         begin++;
     for (sy_u32 at = 0; at < s->bytes; at += a->s.piece_bytes) {
@@ -122,87 +134,82 @@ SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, stru
             sy_u32 rank = dst[i].rank;
             if (a->s.pace && rank != a->d.rank)
                 sy_pace_wait(&p->pace, bytes * a->s.pace >> 14);
-            sy_store_bulk(c, p->target[rank] + (sy_u64)dst[i].row * a->out.row_bytes + first + at,
+            sy_store_bulk(c,
+                          p->target[rank] + (sy_u64)dst[i].row * SY_ROW_BYTES(&a->out) + first + at,
                           row + at, bytes);
         }
     }
-    for (sy_u32 i = 0; a->side_bytes && s->part == 0 && i < fan; i++)
-        sy_store_bulk(
-            c, (sy_u8 *)SY_PEER(&a->d, dst[i].rank, td_side) + (sy_u64)dst[i].order * a->side_bytes,
-            sy_stage_side(p, s), a->side_bytes);
     sy_store_commit(c);
 }
 
-/* Begins the next item, if there is one, in the stage that the item before the last has left. */
-SY_DEV int sy_td_begin(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p,
-                       sy_u32 n)
+/* Begins the next item, if there is one, in a stage whose stores have left it. */
+SY_DEV void sy_td_begin(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p)
 {
-    sy_u32 item = sy_take(c, (sy_u32 *)SY_MINE(&a->d, ticket));
-    if (item >= a->tokens * a->s.parts)
-        return 0;
-    sy_td_fetch(c, a, p, n, item);
-    return 1;
+    sy_u32 item = sy_bcast(c, p->ticket, 0);
+    p->more = item < a->tokens * a->s.parts;
+    if (!p->more)
+        return;
+    if (c->lane == 0) /* taken now, needed in the next turn */
+        p->ticket = sy_add((sy_u32 *)SY_MINE(&a->d, ticket), 1u);
+    sy_td_fetch(c, a, p, p->begun++, item);
+}
+
+/* What needs no peer: the first loads. */
+SY_DEV void sy_td_push_ahead(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p)
+{
+    if (c->lane == 0)
+        p->ticket = sy_add((sy_u32 *)SY_MINE(&a->d, ticket), 1u);
+    sy_warp_sync(c);
+    while (p->more && p->begun + SY_STORES_LEAVING < a->s.stages)
+        sy_td_begin(c, a, p);
 }
 
 SY_DEV void sy_td_push(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_op *op,
                        struct sy_pipe *p)
 {
-    sy_u32 begun = 0;
-    int more = 1;
-    while (begun + 1 < a->s.stages && (more = sy_td_begin(c, a, p, begun)))
-        begun++;
-    for (sy_u32 n = 0; n < begun; n++) {
+    for (sy_u32 n = 0; n < p->begun; n++) {
         struct sy_stage *s = sy_stage_at(p, n);
         if (!sy_wait_load(c, op, &s->gate, n / a->s.stages & 1u))
             return;
         sy_warp_sync(c);
         sy_td_send(c, a, p, s, sy_td_prepare(c, a, p, s));
-        if (!sy_pipe_sent(c, op, p, n, s->fan ? s->token : SY_NOTHING_SENT))
+        if (!sy_pipe_sent(c, op, p, n, s->token))
             return;
-        SY_STORE_WAIT_READ(c, 1);
-        if (more && (more = sy_td_begin(c, a, p, begun)))
-            begun++;
+        SY_STORE_WAIT_READ(c, SY_STORES_LEAVING);
+        if (p->more)
+            sy_td_begin(c, a, p);
     }
-    sy_pipe_end(c, p, begun);
+    sy_pipe_end(c, p, p->begun);
 }
 
 /* --- signaller ------------------------------------------------------------------------------ */
 
-/* Counts a token's rows; a count leaves for its receiver when the chunk changes. Needs a fence
- * after the last rows that were counted. */
-SY_DEV void sy_td_count(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_tally *tally,
-                        sy_u32 token)
+/* A part of a token's row has arrived at all its ranks. Per lane. */
+SY_DEV void sy_td_count(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 token)
 {
     const struct sy_dst *dst =
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * a->r.fan;
-    sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token];
-    SY_FOR (j, c, fan) {
-        struct sy_tally *t = tally + dst[j].rank;
-        sy_u32 chunk = dst[j].nth >> SY_CHUNK_SHIFT;
-        if (t->count && t->chunk != chunk) {
-            sy_u32 *to = (sy_u32 *)SY_PEER(&a->d, dst[j].rank, td_arrive);
-            sy_signal_add(to + a->d.rank * a->d.td_chunks + t->chunk, t->count);
-            t->count = 0;
-        }
-        t->chunk = chunk;
-        t->count++;
+        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
+    const sy_u32 *goes = (const sy_u32 *)SY_ROUTE_AT(&a->r, goes);
+    for (sy_u32 j = 0; j < SY_FAN(&a->r); j++) {
+        struct sy_v16 v = sy_own16(dst + j); /* rank, row, order, nth */
+        sy_u32 chunk = v.w[3] >> SY_CHUNK_SHIFT;
+        if (v.w[0] == SY_NO_RANK)
+            break;
+        sy_part_arrived(c, &a->d, v.w[0], chunk, goes[v.w[0] * a->r.chunks + chunk] * a->s.parts,
+                        (sy_u32 *)SY_PEER(&a->d, v.w[0], td_arrive) + a->d.rank * a->d.td_chunks +
+                            chunk);
     }
-    sy_warp_sync(c);
 }
 
 SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
-                         const struct sy_op *op, struct sy_rings *rings, struct sy_tally *tally)
+                         const struct sy_op *op, struct sy_rings *rings)
 {
     sy_u32 spins = 0;
     sy_u64 since = 0;
-    SY_FOR (p, c, a->d.ranks) {
-        tally[p].count = 0;
-    }
-    sy_warp_sync(c);
     for (;;) {
-        sy_u32 token, fresh = sy_rings_look(c, rings);
+        sy_u32 fresh = sy_rings_look(c, rings);
         if (fresh == SY_RINGS_OVER)
-            break;
+            return;
         if (fresh == 0) {
             if (sy_still(c, op, &spins, &since) != 1)
                 return; /* the pushers report; they wait for loads, starts or this warp */
@@ -210,15 +217,12 @@ SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
         }
         since = 0;
         sy_fence_publish(c);
-        while (sy_rings_next(c, rings, &token))
-            if (token != SY_NOTHING_SENT)
-                sy_td_count(c, a, tally, token);
-    }
-    sy_fence_publish(c);
-    SY_FOR (p, c, a->d.ranks) {
-        sy_u32 *to = (sy_u32 *)SY_PEER(&a->d, p, td_arrive);
-        if (tally[p].count)
-            sy_signal_add(to + a->d.rank * a->d.td_chunks + tally[p].chunk, tally[p].count);
+        for (sy_u32 p = 0; p < rings->pushers; p++) {
+            SY_FOR (i, c, sy_rings_count(rings, p)) {
+                sy_td_count(c, a, sy_rings_code(rings, p, i));
+            }
+            sy_rings_taken(c, rings, p);
+        }
     }
 }
 
@@ -249,15 +253,15 @@ SY_DEV void sy_td_row(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u3
     struct sy_arrival row;
     if (((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order] == SY_NOT_DELIVERED)
         return;
-    row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * a->r.topk;
+    row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
     row.row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
     row.skip = row.row;
-    for (sy_u32 k = 0; sy_by_expert(a->r.layout); k++)
+    for (sy_u32 k = 0; sy_by_expert(SY_LAYOUT(&a->r)); k++)
         if (row.sel[k] >= 0) {
             row.skip = (sy_u32)row.sel[k];
             break;
         }
-    row.x = a->d.heap + a->area + (sy_u64)row.skip * a->out.row_bytes;
+    row.x = a->d.heap + a->area + (sy_u64)row.skip * SY_ROW_BYTES(&a->out);
     if (!a->out.direct)
         row.skip = SY_NOT_DELIVERED;
     row.scales = (const sy_u32 *)side;
@@ -272,16 +276,16 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
                          const struct sy_op *op, sy_u32 worker, sy_u32 workers)
 {
     sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, ticket) + 1;
-    sy_u32 units = a->d.td_chunks * a->d.ranks;
+    sy_u32 units = a->d.td_chunks * SY_RANKS(&a->d);
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
-    if (a->out.work)
+    if (SY_WORK(&a->out))
         sy_fill(c, &a->d, &a->r, &a->out, worker, workers);
     for (sy_u32 u = sy_take(c, ticket); u < units; u = sy_take(c, ticket)) {
-        sy_u32 chunk = u / a->d.ranks, source = (a->d.rank + u) % a->d.ranks;
+        sy_u32 chunk = u / SY_RANKS(&a->d), source = (a->d.rank + u) % SY_RANKS(&a->d);
         if (!sy_td_await(c, a, op, source, chunk))
             return;
         sy_u32 end = sy_min_u32((chunk + 1) << SY_CHUNK_SHIFT, (sy_u32)counts[source]);
-        for (sy_u32 nth = chunk << SY_CHUNK_SHIFT; a->out.work && nth < end; nth++)
+        for (sy_u32 nth = chunk << SY_CHUNK_SHIFT; SY_WORK(&a->out) && nth < end; nth++)
             sy_td_row(c, a, source, nth);
     }
 }
@@ -296,10 +300,10 @@ SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
     const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
     const sy_u32 *extent = (const sy_u32 *)SY_ROUTE_AT(&a->r, extent);
     int good = 1;
-    start += op->channel * d->ranks;
-    for (sy_u32 base = 0; base < d->ranks; base += SY_LANES) {
+    start += op->channel * SY_RANKS(d);
+    for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, value = 0, check = 0;
-        int in = p < d->ranks;
+        int in = p < SY_RANKS(d);
         if (!sy_wait_epoch(c, op, in ? &start[p].value : 0, op->epoch, SY_FAULT_START, p, &value) ||
             !sy_wait_epoch(c, op, in ? &start[p].check : 0, op->epoch, SY_FAULT_START, p, &check))
             return 0;
@@ -309,7 +313,7 @@ SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
         }
         sy_u64 offset = (sy_u64)(value - 1) * SY_REGION_ALIGN;
         if (in && good &&
-            (value == 0 || offset + (sy_u64)extent[p] * a->out.row_bytes > d->heap_bytes)) {
+            (value == 0 || offset + (sy_u64)extent[p] * SY_ROW_BYTES(&a->out) > d->heap_bytes)) {
             sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, p, &start[p].value));
             good = 0;
         }
@@ -323,14 +327,16 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
 {
     const struct sy_shape *s = &a->s;
     struct sy_op op = sy_op_begin(&a->d, SY_CH_TDISPATCH, (int)a->send);
-    struct sy_shared sh = sy_shared_carve(c, s, a->d.ranks);
-    struct sy_pipe pipe = sy_pipe_of(c, &sh, s, a->r.fan, a->side_bytes);
+    struct sy_shared sh = sy_shared_carve(c, s, SY_RANKS(&a->d));
+    struct sy_pipe pipe = sy_pipe_of(c, &sh, s, SY_FAN(&a->r), a->side_bytes);
     sy_u32 finisher = s->pushers + s->signallers;
     if (a->send) {
-        if (c->warp < s->pushers)
+        if (c->warp < s->pushers) {
             sy_pipe_begin(c, &pipe, s);
+            sy_td_push_ahead(c, a, &pipe);
+        }
         if (c->warp == s->pushers) {
-            int ready = sy_rows_suffice(c, &op, &a->r, a->out.rows_have);
+            int ready = sy_rows_suffice(c, &op, &a->r, sy_rows_needed(&a->r), a->out.rows_have);
             if (ready && c->block == 0)
                 sy_op_start(c, &op, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
             ready = ready && sy_td_targets(c, a, &op, sh.target);
@@ -342,7 +348,7 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
             if (c->warp < s->pushers)
                 sy_td_push(c, a, &op, &pipe);
             else if (c->warp == s->pushers)
-                sy_td_signal(c, a, &op, &sh.rings, sh.tally);
+                sy_td_signal(c, a, &op, &sh.rings);
         }
     }
     if (a->receive && c->warp >= finisher)

@@ -52,7 +52,7 @@ SY_DEV void sy_place_row(struct sy_ctx *c, const struct sy_outputs *o, const str
                          sy_u32 place)
 {
     if (place != a->skip)
-        sy_copy_row(c, sy_out_at(&o->x, place), a->x, o->row_bytes);
+        sy_copy_row(c, sy_out_at(&o->x, place), a->x, SY_ROW_BYTES(o));
     if (o->scales.data) {
         sy_u8 *to = sy_out_at(&o->scales, place);
         SY_FOR (i, c, o->scale_words) {
@@ -119,14 +119,14 @@ SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
 SY_DEV void sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
                      const struct sy_outputs *o, const struct sy_arrival *a)
 {
-    if (!sy_by_expert(r->layout)) {
+    if (!sy_by_expert(SY_LAYOUT(r))) {
         sy_place_row(c, o, a, a->row);
-        sy_place_selections(c, o, a, r->topk);
+        sy_place_selections(c, o, a, SY_TOPK(r));
         if (o->probs.data)
-            sy_place_probs(c, o, a, r->topk, d->local);
+            sy_place_probs(c, o, a, SY_TOPK(r), d->local);
         return;
     }
-    for (sy_u32 k = 0; k < r->topk; k++) {
+    for (sy_u32 k = 0; k < SY_TOPK(r); k++) {
         sy_s32 row = a->sel[k];
         if (row < 0)
             continue;
@@ -137,14 +137,13 @@ SY_DEV void sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_d
     }
 }
 
-/* Do the caller's tensors have room for what the route brings? By one warp; tells all ranks if not.
- */
+/* Do the caller's tensors have room for the rows that the route brings? By one warp; tells all
+ * ranks if not. */
 SY_DEV int sy_rows_suffice(struct sy_ctx *c, const struct sy_op *op, const struct sy_dev_route *r,
-                           sy_u32 have)
+                           sy_u32 need, sy_u32 have)
 {
-    sy_u32 need = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(r, totals))[1];
     need = sy_min_u32(need, r->capacity);
-    if (r->layout == SY_L_SLABS || r->layout == SY_L_RANK || need <= have)
+    if (SY_LAYOUT(r) == SY_L_SLABS || SY_LAYOUT(r) == SY_L_RANK || need <= have)
         return 1; /* slabs: the host has checked */
     if (c->lane == 0) {
         struct sy_fault_record f = sy_missed(op->d, SY_FAULT_SHORT, op->d->rank, op->d->heap);
@@ -155,14 +154,19 @@ SY_DEV int sy_rows_suffice(struct sy_ctx *c, const struct sy_op *op, const struc
     return 0;
 }
 
+SY_DEV sy_u32 sy_rows_needed(const struct sy_dev_route *r)
+{
+    return (sy_u32)((const sy_s32 *)SY_ROUTE_AT(r, totals))[1];
+}
+
 /* --- places without a row ------------------------------------------------------------------- */
 
 SY_DEV sy_u32 sy_gaps(const struct sy_dev *d, const struct sy_dev_route *r)
 {
-    if (r->layout == SY_L_TOKEN)
+    if (SY_LAYOUT(r) == SY_L_TOKEN)
         return 1;
-    if (r->layout == SY_L_RANK)
-        return d->ranks;
+    if (SY_LAYOUT(r) == SY_L_RANK)
+        return SY_RANKS(d);
     return d->local ? d->local : 1;
 }
 
@@ -177,10 +181,10 @@ SY_DEV void sy_gap(const struct sy_dev *d, const struct sy_dev_route *r, sy_u32 
     int last = g + 1 == sy_gaps(d, r);
     *from = *pad = 0;
     *to = ~0u;
-    if (r->layout == SY_L_TOKEN) {
+    if (SY_LAYOUT(r) == SY_L_TOKEN) {
         *from = *pad = sy_min_u32((sy_u32)((const sy_s32 *)SY_ROUTE_AT(r, totals))[0], r->capacity);
-    } else if (r->layout == SY_L_RANK || (r->layout == SY_L_SLABS && d->local)) {
-        sy_u32 n = (sy_u32)(r->layout == SY_L_SLABS ? counts[g] : sources[g]);
+    } else if (SY_LAYOUT(r) == SY_L_RANK || (SY_LAYOUT(r) == SY_L_SLABS && d->local)) {
+        sy_u32 n = (sy_u32)(SY_LAYOUT(r) == SY_L_SLABS ? counts[g] : sources[g]);
         *from = *pad = g * r->capacity + sy_min_u32(n, r->capacity);
         *to = last ? ~0u : (g + 1) * r->capacity;
     } else if (d->local) {
@@ -201,13 +205,13 @@ SY_DEV void sy_default_place(const struct sy_dev *d, const struct sy_dev_route *
         *(sy_s32 *)(to + o->src.stride1) = -1;
     }
     if (o->weights.data && row < o->weights.rows)
-        for (sy_u32 k = 0; k < (sy_by_expert(r->layout) ? 1u : r->topk); k++)
+        for (sy_u32 k = 0; k < (sy_by_expert(SY_LAYOUT(r)) ? 1u : SY_TOPK(r)); k++)
             *(float *)(sy_out_at(&o->weights, row) + (sy_s64)k * o->weights.stride1) = 0.0f;
     if (o->probs.data && row < o->probs.rows)
         for (sy_u32 e = 0; e < d->local; e++)
             ((float *)sy_out_at(&o->probs, row))[e] = 0.0f;
     if (o->ids.data && row < o->ids.rows)
-        for (sy_u32 k = 0; k < r->topk; k++) {
+        for (sy_u32 k = 0; k < SY_TOPK(r); k++) {
             sy_u8 *to = sy_out_at(&o->ids, row) + (sy_s64)k * o->ids.stride1;
             if (o->ids.wide)
                 *(sy_s64 *)to = -1;
@@ -219,7 +223,7 @@ SY_DEV void sy_default_place(const struct sy_dev *d, const struct sy_dev_route *
 SY_DEV void sy_zero_row(struct sy_ctx *c, const struct sy_outputs *o, sy_u32 row)
 {
     struct sy_v16 zero = {{0, 0, 0, 0}};
-    for (sy_u32 i = c->lane * 16u; i < o->row_bytes; i += SY_LANES * 16u)
+    for (sy_u32 i = c->lane * 16u; i < SY_ROW_BYTES(o); i += SY_LANES * 16u)
         sy_put16(sy_out_at(&o->x, row) + i, zero);
     if (o->scales.data)
         SY_FOR (i, c, o->scale_words) {
@@ -238,7 +242,7 @@ SY_DEV void sy_fill(struct sy_ctx *c, const struct sy_dev *d, const struct sy_de
     for (sy_u32 g = 0; g < gaps; g++) {
         sy_u32 from, pad, to;
         sy_gap(d, r, g, &from, &pad, &to);
-        for (sy_u32 row = from + worker; row < pad && r->layout == SY_L_PACKED; row += workers)
+        for (sy_u32 row = from + worker; row < pad && SY_LAYOUT(r) == SY_L_PACKED; row += workers)
             sy_zero_row(c, o, row);
         to = sy_min_u32(to, most);
         for (sy_u32 row = from + worker * SY_LANES + c->lane; row < to; row += workers * SY_LANES)

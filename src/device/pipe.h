@@ -17,6 +17,12 @@
 #define SY_STORES_FLYING 3
 #endif
 
+/* Batches that may still leave their stages while the next load begins. A pusher has more stages.
+ */
+#ifndef SY_STORES_LEAVING
+#define SY_STORES_LEAVING 2
+#endif
+
 struct sy_rings {
     struct sy_ring_control *control;
     sy_u32 *entries;
@@ -27,7 +33,6 @@ struct sy_rings {
 struct sy_shared {
     sy_u32 *ready;
     sy_u8 **target;
-    struct sy_tally *tally;
     struct sy_rings rings;
     sy_u8 *stages;
 };
@@ -40,6 +45,9 @@ struct sy_pipe {
     struct sy_ring_control *control;
     sy_u32 *entries;
     struct sy_pace pace;
+    sy_u32 begun;  /* items whose loads have begun      */
+    sy_u32 ticket; /* lane 0: the next, taken ahead     */
+    int more;      /* there may be more                 */
 };
 
 SY_DEV struct sy_shared sy_shared_carve(struct sy_ctx *c, const struct sy_shape *s, sy_u32 ranks)
@@ -47,7 +55,6 @@ SY_DEV struct sy_shared sy_shared_carve(struct sy_ctx *c, const struct sy_shape 
     struct sy_shared sh;
     sh.ready = (sy_u32 *)c->shared;
     sh.target = (sy_u8 **)(c->shared + SY_SH_TARGET);
-    sh.tally = (struct sy_tally *)(c->shared + SY_SH_TALLY(ranks));
     sh.rings.control = (struct sy_ring_control *)(c->shared + SY_SH_CONTROL(ranks));
     sh.rings.entries = (sy_u32 *)(c->shared + SY_SH_RINGS(ranks, s->pushers));
     sh.rings.pushers = s->pushers;
@@ -69,6 +76,8 @@ SY_DEV struct sy_pipe sy_pipe_of(struct sy_ctx *c, const struct sy_shared *sh,
     p.control = sh->rings.control + c->warp;
     p.entries = sh->rings.entries + c->warp * SY_RING_ENTRIES;
     p.pace.next = 0;
+    p.begun = p.ticket = 0;
+    p.more = 1;
     return p;
 }
 
@@ -160,22 +169,37 @@ SY_DEV sy_u32 sy_rings_look(struct sy_ctx *c, struct sy_rings *r)
     return fresh || open ? fresh : SY_RINGS_OVER;
 }
 
-/* The next of the items that the last look saw. */
-SY_DEV int sy_rings_next(struct sy_ctx *c, struct sy_rings *r, sy_u32 *code)
+/* What the last look saw of pusher p: items [first, first + count) of its ring. */
+SY_DEV sy_u32 sy_rings_count(const struct sy_rings *r, sy_u32 p)
 {
-    for (sy_u32 p = 0; p < r->pushers; p++) {
-        struct sy_ring_control *k = r->control + p;
-        sy_u32 tail = k->tail;
-        if (tail == k->seen)
-            continue;
-        *code = r->entries[p * SY_RING_ENTRIES + tail % SY_RING_ENTRIES];
-        sy_warp_sync(c);
-        if (c->lane == 0)
-            sy_store_shared(&k->tail, tail + 1);
-        sy_warp_sync(c);
-        return 1;
-    }
-    return 0;
+    return r->control[p].seen - r->control[p].tail;
+}
+SY_DEV sy_u32 sy_rings_code(const struct sy_rings *r, sy_u32 p, sy_u32 i)
+{
+    return r->entries[p * SY_RING_ENTRIES + (r->control[p].tail + i) % SY_RING_ENTRIES];
+}
+
+/* One more part of (rank, chunk) has arrived there. Whoever brings the last of the `whole` tells
+ * the rank, so that one signal crosses for all of a chunk's parts, whichever blocks sent them. Per
+ * lane; needs a sy_fence_publish() after the part was known to have arrived. */
+SY_DEV void sy_part_arrived(struct sy_ctx *c, const struct sy_dev *d, sy_u32 rank, sy_u32 chunk,
+                            sy_u32 whole, sy_u32 *counter)
+{
+    sy_u32 *sent = (sy_u32 *)SY_MINE(d, sent_parts) + rank * d->td_chunks + chunk;
+    if (sy_add(sent, 1u) + 1u != whole)
+        return;
+    *sent = 0;
+    sy_fence_publish(c);
+    sy_signal_add(counter, whole);
+}
+
+/* All of these have been signalled: the pusher may use their places. */
+SY_DEV void sy_rings_taken(struct sy_ctx *c, struct sy_rings *r, sy_u32 p)
+{
+    sy_warp_sync(c);
+    if (c->lane == 0)
+        sy_store_shared(&r->control[p].tail, r->control[p].seen);
+    sy_warp_sync(c);
 }
 
 #endif

@@ -6,14 +6,17 @@
  * of a warp unless it says "per lane".
  *
  * lanes     sy_warp_sync     what one lane wrote before it, every lane sees after it
- *           sy_bcast[64]     the value of one lane;  sy_any, sy_sum, sy_max  over the lanes
+ *           sy_bcast[64]     the value of one lane;  sy_any, sy_sum, sy_max, sy_or  over the lanes
+ *           sy_ones, sy_lowest  bits set, and the lowest of them; per lane
  *           sy_scan          sum of the lower lanes' values; *total of all
  *           sy_rank_among_equal  how many lower lanes have the same key; *count: how many lanes do
  *           sy_max16         largest value among the SY_MAX_LANES lanes that share a block of 128
  * blocks    sy_block_sync    all warps of the block; only where every warp surely comes
  * private   sy_add, sy_max64 atomics, per lane, no order;  sy_load_word / sy_store_word
- *           acquire / release among the warps of this rank;  ..._shared among those of a block
+ *           acquire / release among the warps of this rank;  ..._shared among those of a block;
+ *           sy_arrive        counts those who are through: the last may overwrite what they read
  * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
+ *           sy_glance64      a word for its own sake, no order
  *           sy_put[64]       a word that proves itself (epoch inside); per lane, no order
  *           sy_signal_add    adds to a SY_COUNTER; per lane; what must be seen with it comes
  *                            before a sy_fence_publish()
@@ -31,6 +34,7 @@
  *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be
  * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
  * clock     sy_now_ns; sy_pause: nothing to do, let others run
+ *           sy_mark: this warp has come to a numbered place; only measurements record it
  * numbers   struct sy_acc: eight fp32 values (F32: four); see the functions
  */
 #ifndef SY_DEVICE_PRIMS_H
@@ -46,6 +50,45 @@
 
 #include "../layout/layout.h"
 #include "../layout/records.h"
+
+/* What a compiled kernel may know in advance (the generated prelude defines SY_CONST_...);
+ * otherwise it stands in the arguments. */
+#ifdef SY_CONST_TOPK
+#define SY_TOPK(r) ((sy_u32)(SY_CONST_TOPK))
+#else
+#define SY_TOPK(r) ((r)->topk)
+#endif
+#ifdef SY_CONST_FAN
+#define SY_FAN(r) ((sy_u32)(SY_CONST_FAN))
+#else
+#define SY_FAN(r) ((r)->fan)
+#endif
+#ifdef SY_CONST_RANKS
+#define SY_RANKS(d) ((sy_u32)(SY_CONST_RANKS))
+#else
+#define SY_RANKS(d) ((d)->ranks)
+#endif
+#ifdef SY_CONST_LAYOUT
+#define SY_LAYOUT(r) ((sy_u32)(SY_CONST_LAYOUT))
+#else
+#define SY_LAYOUT(r) ((r)->layout)
+#endif
+
+#ifdef SY_CONST_QUANT
+#define SY_QUANT(a) ((sy_u32)(SY_CONST_QUANT))
+#else
+#define SY_QUANT(a) ((a)->quant)
+#endif
+#ifdef SY_CONST_WORK
+#define SY_WORK(o) ((sy_u32)(SY_CONST_WORK))
+#else
+#define SY_WORK(o) ((o)->work)
+#endif
+#ifdef SY_CONST_ROW_BYTES
+#define SY_ROW_BYTES(o) ((sy_u32)(SY_CONST_ROW_BYTES))
+#else
+#define SY_ROW_BYTES(o) ((o)->row_bytes)
+#endif
 
 #define SY_FOR(i, c, n) for (sy_u32 i = (c)->lane; i < (n); i += SY_LANES)
 

@@ -23,6 +23,14 @@ struct sy_op {
 #define SY_MINE(d, name) ((void *)((d)->mine + (d)->in.name))
 #define SY_ROUTE_AT(r, name) ((void *)((r)->memory + (r)->at.name))
 
+/* The rank of an expert, which must be one. */
+SY_DEV sy_u32 sy_owner(const struct sy_dev *d, sy_s32 expert)
+{
+    if (d->owner_scale)
+        return (sy_u32)((sy_u64)(sy_u32)expert * d->owner_scale >> 32);
+    return d->owner[expert];
+}
+
 #define SY_SPINS_PER_LOOK 32u /* how often a wait looks at the stop word and the clock */
 
 SY_DEV int sy_stopped(const struct sy_dev *d)
@@ -31,7 +39,7 @@ SY_DEV int sy_stopped(const struct sy_dev *d)
 }
 
 /* Tells every rank what this warp missed, unless this rank has told something already. Per lane. */
-SY_DEV void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_record f)
+SY_DEV_COLD void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_record f)
 {
     const struct sy_dev *d = op->d;
     sy_u32 *stop = (sy_u32 *)SY_OWN(d, stop);
@@ -40,7 +48,7 @@ SY_DEV void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_r
     f.channel = op->channel;
     f.epoch = op->epoch;
     f.reporter = d->rank;
-    for (sy_u32 p = 0; p < d->ranks; p++) {
+    for (sy_u32 p = 0; p < SY_RANKS(d); p++) {
         sy_u64 *to = (sy_u64 *)((struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank);
         sy_put64(to + 1, (sy_u64)f.reporter << 32 | f.culprit);
         sy_put64(to + 2, f.epoch);
@@ -49,22 +57,20 @@ SY_DEV void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_r
         sy_put64(to + 5, f.place);
     }
     sy_fence_publish(c);
-    for (sy_u32 p = 0; p < d->ranks; p++) {
+    for (sy_u32 p = 0; p < SY_RANKS(d); p++) {
         struct sy_fault_record *to = (struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank;
         sy_put64((sy_u64 *)to, (sy_u64)f.channel << 32 | f.what);
     }
     sy_fence_publish(c);
-    for (sy_u32 p = 0; p < d->ranks; p++)
+    for (sy_u32 p = 0; p < SY_RANKS(d); p++)
         sy_put((sy_u32 *)SY_PEER(d, p, stop), 1u);
 }
 
-/* One turn of a wait that is not over. 0: leave. `mine`: this lane is one that still waits. */
-SY_DEV int sy_still(struct sy_ctx *c, const struct sy_op *op, sy_u32 *spins, sy_u64 *since)
+/* One turn of a wait that is not over. 1: go on; 0: leave; 2: it has been too long. sy_look() is
+ * what happens every now and then; it is kept out of the way of the instruction cache. */
+SY_DEV_COLD int sy_look(struct sy_ctx *c, const struct sy_op *op, sy_u64 *since)
 {
     int go = 1;
-    sy_pause(c);
-    if (++*spins % SY_SPINS_PER_LOOK)
-        return 1;
     if (c->lane == 0) {
         sy_u64 now = sy_now_ns(c);
         if (*since == 0)
@@ -72,6 +78,12 @@ SY_DEV int sy_still(struct sy_ctx *c, const struct sy_op *op, sy_u32 *spins, sy_
         go = sy_stopped(op->d) ? 0 : now - *since > op->d->timeout_ns ? 2 : 1;
     }
     return (int)sy_bcast(c, (sy_u32)go, 0);
+}
+
+SY_DEV int sy_still(struct sy_ctx *c, const struct sy_op *op, sy_u32 *spins, sy_u64 *since)
+{
+    sy_pause(c);
+    return ++*spins % SY_SPINS_PER_LOOK ? 1 : sy_look(c, op, since);
 }
 
 SY_DEV struct sy_fault_record sy_missed(const struct sy_dev *d, sy_u32 what, sy_u32 culprit,
@@ -113,16 +125,17 @@ SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 
 }
 
 /* Until each lane's word (NULL: none) carries an epoch that is `epoch` or later; *value: its lower
- * half. Lanes may wait for different words of different culprits. */
-SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word, sy_u64 epoch,
-                         sy_u32 what, sy_u32 culprit, sy_u32 *value)
+ * half. Lanes may wait for different words of different culprits. The word stands for itself only:
+ * other memory is not ordered by it. */
+SY_DEV int sy_wait_word(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word, sy_u64 epoch,
+                        sy_u32 what, sy_u32 culprit, sy_u32 *value)
 {
     sy_u32 spins = 0;
     sy_u64 since = 0, seen = 0;
     for (;;) {
         int late = 0;
         if (word) {
-            seen = sy_peek64(word);
+            seen = sy_glance64(word);
             late = (sy_s32)((sy_u32)(seen >> 32) - (sy_u32)epoch) < 0;
         }
         if (!sy_any(c, late))
@@ -139,6 +152,17 @@ SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 
         return 0;
     }
     *value = (sy_u32)seen;
+    return 1;
+}
+
+/* The same for words behind which their writers have published something. */
+SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word, sy_u64 epoch,
+                         sy_u32 what, sy_u32 culprit, sy_u32 *value)
+{
+    if (!sy_wait_word(c, op, word, epoch, what, culprit, value))
+        return 0;
+    if (word)
+        *value = (sy_u32)sy_peek64(word);
     sy_warp_sync(c);
     return 1;
 }
@@ -203,13 +227,13 @@ SY_DEV struct sy_op sy_op_begin(const struct sy_dev *d, sy_u32 channel, int send
     return op;
 }
 
-/* Says to all ranks: this rank has begun, here is its word. By one warp of the launch. */
+/* Says to all ranks: this rank has begun, here is its word. By one warp of the launch. Whoever lets
+ * peers read what earlier launches wrote puts a sy_fence_publish() before it. */
 SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u32 value, sy_u32 check)
 {
     const struct sy_dev *d = op->d;
-    sy_u32 slot = op->channel * d->ranks + d->rank;
-    sy_fence_publish(c);
-    SY_FOR (p, c, d->ranks) {
+    sy_u32 slot = op->channel * SY_RANKS(d) + d->rank;
+    SY_FOR (p, c, SY_RANKS(d)) {
         struct sy_start *to = (struct sy_start *)SY_PEER(d, p, start) + slot;
         sy_put64(&to->check, sy_word(op->epoch, check));
         sy_put64(&to->value, sy_word(op->epoch, value));
@@ -225,11 +249,9 @@ SY_DEV int sy_op_leave(struct sy_ctx *c, const struct sy_op *op, int send)
     sy_block_sync(c);
     if (c->warp)
         return 0;
-    sy_fence_device(c);
     if (c->lane == 0)
-        nth = sy_add(leaving, 1u);
+        nth = sy_arrive(leaving);
     nth = sy_bcast(c, nth, 0);
-    sy_fence_device(c);
     return nth == c->blocks - 1;
 }
 
@@ -240,7 +262,7 @@ SY_DEV void sy_op_close(struct sy_ctx *c, const struct sy_op *op, int send, int 
     sy_u32 *leaving = (sy_u32 *)SY_MINE(d, leaving) + (send ? 0 : SY_CHANNELS) + op->channel;
     sy_u32 *ticket = (sy_u32 *)SY_MINE(d, ticket);
     sy_u32 *source_ticket = (sy_u32 *)SY_MINE(d, source_ticket);
-    SY_FOR (i, c, d->ranks) {
+    SY_FOR (i, c, SY_RANKS(d)) {
         source_ticket[i] = 0;
     }
     if (c->lane == 0) {

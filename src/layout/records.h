@@ -75,7 +75,10 @@ enum {
 #define SY_TAIL_IDS 4
 #define SY_TAIL_SCALES(topk) ((SY_TAIL_IDS + 3 * (topk) + 3u) / 4u * 4u)
 
-/* Where a row goes: one per destination of a token, in ascending order of ranks. */
+/* Where a row goes: one per destination of a token, in ascending order of ranks; what is left of a
+ * token's entries has SY_NO_RANK. */
+#define SY_NO_RANK 0xffffffffu
+
 struct sy_dst {
     sy_u32 rank;
     sy_u32 row;   /* its place in the layout; by expert: of the first selection that fits        */
@@ -97,18 +100,21 @@ struct sy_fault_record {
 
 enum sy_fault_what {
     SY_FAULT_NONE = 0,
-    SY_FAULT_START = 1,   /* the culprit did not begin the operation                */
-    SY_FAULT_COUNT = 2,   /* its counts did not come                                */
-    SY_FAULT_BASE = 3,    /* its answer to counts did not come                      */
-    SY_FAULT_ROWS = 4,    /* its rows did not come                                  */
-    SY_FAULT_FETCH = 5,   /* it did not fetch rows                                  */
-    SY_FAULT_WEIGHTS = 6, /* its weights did not come                               */
-    SY_FAULT_SELF = 7,    /* another part of this rank's kernel did not go on       */
-    SY_FAULT_CHECK = 8,   /* it runs the operation with other types or shapes       */
-    SY_FAULT_BYTES = 9,   /* it sent a value out of range                           */
-    SY_FAULT_SHORT = 12,  /* its own tensor has fewer rows than the route brings    */
-    SY_FAULT_LOST = 10,   /* its process is gone (written by the host)              */
-    SY_FAULT_ABORT = 11   /* sy_group_abort() (written by the host)                 */
+    SY_FAULT_START = 1,    /* the culprit did not begin the operation                */
+    SY_FAULT_COUNT = 2,    /* its counts did not come                                */
+    SY_FAULT_BASE = 3,     /* its answer to counts did not come                      */
+    SY_FAULT_ROWS = 4,     /* its rows did not come                                  */
+    SY_FAULT_FETCH = 5,    /* it did not fetch rows                                  */
+    SY_FAULT_WEIGHTS = 6,  /* its weights did not come                               */
+    SY_FAULT_SELF = 7,     /* another part of this rank's kernel did not go on       */
+    SY_FAULT_CHECK = 8,    /* it runs the operation with other types or shapes       */
+    SY_FAULT_BYTES = 9,    /* it sent a value out of range                           */
+    SY_FAULT_LOST = 10,    /* its process is gone (this and what follows: by hosts)  */
+    SY_FAULT_ABORT = 11,   /* sy_group_abort()                                       */
+    SY_FAULT_SHORT = 12,   /* kernels: its own tensor has fewer rows than come       */
+    SY_FAULT_BARRIER = 13, /* it did not come to sy_group_barrier()                 */
+    SY_FAULT_LEFT = 14,    /* it had left the group when somebody waited for it      */
+    SY_FAULT_KINDS = 15
 };
 
 /* Ids out of range, told to the host once per route. seq is written last. */

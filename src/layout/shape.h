@@ -1,6 +1,6 @@
 /* shape.h - how the shared memory of a block is cut; host (to size it) and device (to use it).
  *
- *   header | target[ranks] | tally[ranks] | ring control[pushers] | rings[pushers] | stages
+ *   header | target[ranks] | ring control[pushers] | rings[pushers] | stages
  *
  * Per pusher `stages` stages of stage_bytes each: head | destinations | side | body. Macros,
  * because host C and device C have no other common form of a function. */
@@ -27,10 +27,6 @@ struct sy_stage {
 
 SY_STATIC_ASSERT(sizeof(struct sy_stage) == 64, "head of a stage");
 
-struct sy_tally {
-    sy_u32 chunk, count;
-};
-
 struct sy_ring_control {
     sy_u32 head; /* items whose stores are done; by the pusher         */
     sy_u32 over; /* 1: no more will come                               */
@@ -50,28 +46,36 @@ struct sy_ring_control {
     (SY_SH_BYTES(ranks, pushers, stages, stage_bytes) + (finishers)*SY_C_FAN(topk) * 16u)
 
 #define SY_SH_TARGET 64u
-#define SY_SH_TALLY(ranks) (SY_SH_TARGET + (ranks)*8u)
-#define SY_SH_CONTROL(ranks) SY_ALIGN_UP(SY_SH_TALLY(ranks) + (ranks)*8u, 16u)
+#define SY_SH_CONTROL(ranks) SY_ALIGN_UP(SY_SH_TARGET + (ranks)*8u, 16u)
 #define SY_SH_RINGS(ranks, pushers) (SY_SH_CONTROL(ranks) + (pushers)*16u)
 #define SY_SH_STAGES(ranks, pushers)                                                               \
     SY_ALIGN_UP(SY_SH_RINGS(ranks, pushers) + (pushers)*SY_RING_ENTRIES * 4u, 128u)
 #define SY_SH_BYTES(ranks, pushers, stages, stage_bytes)                                           \
     (SY_SH_STAGES(ranks, pushers) + (pushers) * (stages) * (stage_bytes))
 
-/* The latency dispatch: header | counters | destinations | tail | row. */
-#define SY_LD_SH_COUNTERS 64u
-#define SY_LD_SH_DST(ranks, experts)                                                               \
-    SY_ALIGN_UP(SY_LD_SH_COUNTERS + ((ranks) + (experts)) * 4u, 16u)
-#define SY_LD_SH_TAIL(ranks, experts, fan)                                                         \
-    SY_ALIGN_UP(SY_LD_SH_DST(ranks, experts) + (fan)*16u, 128u)
-#define SY_LD_SH_ROW(ranks, experts, fan, tail_bytes)                                              \
-    SY_ALIGN_UP(SY_LD_SH_TAIL(ranks, experts, fan) + (tail_bytes), 128u)
-#define SY_LD_SH_BYTES(ranks, experts, fan, tail_bytes, row_bytes)                                 \
-    (SY_LD_SH_ROW(ranks, experts, fan, tail_bytes) + (row_bytes))
+/* What a rank heard of all sources' counts, while it makes its own of them. */
+#define SY_HEARD_BYTES(ranks, local_max) ((ranks) * (4u + (local_max)) * 4u)
 
-/* The route kernel: header | counters of a chunk, per warp. */
+/* The latency dispatch: header | peers | counters (receiving: what was heard) | lists of the
+ * token's k | destinations | tail | row. */
+#define SY_LD_SH_PEERS 64u
+#define SY_LD_SH_COUNTERS(ranks) (SY_LD_SH_PEERS + (ranks)*8u)
+#define SY_LD_SH_LISTS(ranks, experts, local_max)                                                  \
+    SY_ALIGN_UP(SY_LD_SH_COUNTERS(ranks) + ((ranks) + (experts)) * 4u +                            \
+                    SY_HEARD_BYTES(ranks, local_max),                                              \
+                16u)
+#define SY_LD_SH_DST(ranks, experts, local_max, topk)                                              \
+    SY_ALIGN_UP(SY_LD_SH_LISTS(ranks, experts, local_max) + (topk)*16u, 16u)
+#define SY_LD_SH_TAIL(ranks, experts, local_max, topk, fan)                                        \
+    SY_ALIGN_UP(SY_LD_SH_DST(ranks, experts, local_max, topk) + (fan)*16u, 128u)
+#define SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes)                             \
+    SY_ALIGN_UP(SY_LD_SH_TAIL(ranks, experts, local_max, topk, fan) + (tail_bytes), 128u)
+#define SY_LD_SH_BYTES(ranks, experts, local_max, topk, fan, tail_bytes, row_bytes)                \
+    (SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes) + (row_bytes))
+
+/* The route kernel: header | counters of a chunk, per warp (in between: what was heard). */
 #define SY_ROUTE_SH_COUNTERS 64u
-#define SY_ROUTE_SH_BYTES(ranks, experts, warps)                                                   \
-    (SY_ROUTE_SH_COUNTERS + (warps) * ((ranks) + (experts)) * 4u)
+#define SY_ROUTE_SH_BYTES(ranks, experts, local_max, warps)                                        \
+    (SY_ROUTE_SH_COUNTERS + (warps) * ((ranks) + (experts)) * 4u + SY_HEARD_BYTES(ranks, local_max))
 
 #endif

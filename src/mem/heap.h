@@ -10,12 +10,16 @@ struct sy_heap {
     uint32_t rank, ranks;
     uint64_t bytes;
     uint8_t **base; /* [ranks]: each rank's heap in this process; own included. Owned. */
+
+    /* While it is being made: */
+    int own;  /* descriptor of the own heap */
+    int *fds; /* [ranks]; owned             */
 };
 
-/* Collective over the mesh. Zeroed; pages are taken when first touched. On failure nothing stays,
- * on any rank. */
-sy_status sy_heap_shm_open(struct sy_heap *heap, struct sy_mesh *mesh, uint32_t rank,
-                           uint32_t ranks, uint64_t bytes);
+/* Two steps. make: local; the own heap, zeroed, whose pages are taken when first touched. join:
+ * collective over the mesh, once all ranks have made theirs. After a failure of either, close. */
+sy_status sy_heap_shm_make(struct sy_heap *heap, uint32_t rank, uint32_t ranks, uint64_t bytes);
+sy_status sy_heap_shm_join(struct sy_heap *heap, struct sy_mesh *mesh);
 void sy_heap_close(struct sy_heap *heap);
 
 #endif

@@ -9,6 +9,9 @@
 /* A store of 2 to 7 KB keeps the links even; larger ones queue up (GPU). */
 #define PIECE_BYTES 4096u
 
+/* What a pushing warp should have to do, in parts of rows (GPU). */
+#define ITEMS_PER_WARP 48u
+
 static uint32_t up(uint32_t n, uint32_t unit)
 {
     return (n + unit - 1) / unit * unit;
@@ -27,7 +30,7 @@ static void roles(const struct sy_machine *m, const struct sy_work *w, struct sy
     s->pushers = wide ? 4 : 1;
     s->signallers = w->latency ? 0 : 1;
     s->finishers = wide ? 4 : 1;
-    s->stages = wide ? 3 : 2;
+    s->stages = wide ? 6 : 3;
     s->pace = m->pace;
 }
 
@@ -45,6 +48,19 @@ static void only_needed(const struct sy_work *w, struct sy_cut *cut)
     cut->warps = s->pushers + s->signallers + s->finishers;
 }
 
+/* With many warps each gets few rows, and the last of them run alone: smaller parts even that out.
+ * A part costs a ticket and a load of its own, so no more than needed (GPU). */
+static uint32_t parts_wanted(const struct sy_machine *m, const struct sy_work *w,
+                             const struct sy_shape *s)
+{
+    uint64_t warps = (uint64_t)m->blocks_max * s->pushers, tokens = w->tokens_most;
+    uint64_t parts = tokens ? (warps * ITEMS_PER_WARP + tokens - 1) / tokens : 1;
+    uint32_t most = (w->row_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+    if (m->lanes == 1 || parts < 1)
+        return 1;
+    return parts < most ? (uint32_t)parts : most;
+}
+
 /* Cuts rows into parts until the stages of all pushers fit; fewer stages, then pushers, before
  * that. */
 static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
@@ -52,7 +68,7 @@ static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w,
 {
     struct sy_shape *s = &cut->shape;
     uint32_t wide = w->quant ? 3u : 1u; /* BF16 in, bytes out */
-    s->parts = 1;
+    s->parts = least(parts_wanted(m, w, s), parts_max);
     for (;;) {
         s->part_bytes = up((w->row_bytes + s->parts - 1) / s->parts, s->parts == 1 ? 16 : 128);
         s->parts = (w->row_bytes + s->part_bytes - 1) / s->part_bytes;
@@ -61,7 +77,7 @@ static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w,
             SY_SH_BYTES((uint64_t)w->ranks, s->pushers, s->stages, s->stage_bytes) + behind;
         if (cut->shared_bytes <= m->shared_max)
             return SY_OK;
-        if (s->stages > 2)
+        if (s->stages > 3)
             s->stages--;
         else if (s->pushers > 2)
             s->pushers /= 2;
@@ -102,8 +118,8 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
     cut->shape.part_bytes = cut->shape.piece_bytes = w->row_bytes;
     cut->warps = m->lanes > 1 ? 16 : 1;
     cut->blocks = m->lanes > 1 ? least(w->tokens + 1, m->blocks_max) : m->blocks_max;
-    cut->shared_bytes =
-        SY_LD_SH_BYTES((uint64_t)w->ranks, w->experts, w->fan, w->tail_bytes, w->row_bytes);
+    cut->shared_bytes = SY_LD_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, w->topk,
+                                       w->fan, w->tail_bytes, w->row_bytes);
     if (cut->shared_bytes > m->shared_max)
         return sy_fail(SY_UNSUPPORTED,
                        "latency mode: a block has %llu bytes of shared memory, a row of %u bytes "
@@ -140,10 +156,10 @@ sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, stru
                        uint32_t *chunk_tokens, uint32_t *chunks)
 {
     uint32_t warps = m->lanes > 1 ? 8 : 1, workers;
-    uint64_t counters = ((uint64_t)w->ranks + w->experts) * 4u;
-    while (warps > 1 && SY_ROUTE_SH_COUNTERS + warps * counters > m->shared_max)
+    while (warps > 1 &&
+           SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, warps) > m->shared_max)
         warps /= 2;
-    cut->shared_bytes = SY_ROUTE_SH_COUNTERS + warps * counters;
+    cut->shared_bytes = SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, warps);
     if (cut->shared_bytes > m->shared_max)
         return sy_fail(SY_UNSUPPORTED, "counters of %u ranks and %u experts do not fit a block",
                        w->ranks, w->experts);
@@ -161,19 +177,18 @@ sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, stru
 sy_status sy_shared_bytes_max(const struct sy_machine *m, const struct sy_limits *limits,
                               uint32_t modes, uint64_t *bytes)
 {
-    struct sy_work w = {(uint32_t)limits->ranks,
-                        (uint32_t)limits->experts,
-                        (uint32_t)limits->topk_max,
-                        (uint32_t)limits->fan_max,
-                        (uint32_t)limits->row_bytes_max,
-                        (uint32_t)limits->side_bytes_max,
-                        (uint32_t)limits->tail_bytes_max,
-                        (uint32_t)limits->tokens_max,
-                        0,
-                        1,
-                        1,
-                        0,
-                        0};
+    struct sy_work w = {.ranks = (uint32_t)limits->ranks,
+                        .experts = (uint32_t)limits->experts,
+                        .local_max = (uint32_t)limits->local_max,
+                        .topk = (uint32_t)limits->topk_max,
+                        .fan = (uint32_t)limits->fan_max,
+                        .row_bytes = (uint32_t)limits->row_bytes_max,
+                        .side_bytes = (uint32_t)limits->side_bytes_max,
+                        .tail_bytes = (uint32_t)limits->tail_bytes_max,
+                        .tokens = (uint32_t)limits->tokens_max,
+                        .tokens_most = (uint32_t)limits->tokens_max,
+                        .send = 1,
+                        .receive = 1};
     struct sy_cut cut;
     uint32_t chunk_tokens, chunks;
     uint64_t most = 0;

@@ -26,11 +26,12 @@ struct sy_cut {
 
 /* What an operation is, as far as its cut depends on it. */
 struct sy_work {
-    uint32_t ranks, experts, topk, fan;
-    uint32_t row_bytes;  /* as it travels                    */
-    uint32_t side_bytes; /* dispatch                         */
-    uint32_t tail_bytes; /* latency dispatch                 */
-    uint32_t tokens;     /* of this rank, or the most of them */
+    uint32_t ranks, experts, local_max, topk, fan;
+    uint32_t row_bytes;   /* as it travels                    */
+    uint32_t side_bytes;  /* dispatch                         */
+    uint32_t tail_bytes;  /* latency dispatch                 */
+    uint32_t tokens;      /* of this rank */
+    uint32_t tokens_most; /* of any rank */
     uint32_t quant;
     uint32_t send, receive;
     uint32_t latency; /* combine                          */

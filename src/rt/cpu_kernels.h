@@ -9,7 +9,7 @@ typedef void (*sy_cpu_kernel)(struct sy_ctx *c, const void *args);
 
 extern const sy_cpu_kernel sy_cpu_kernels_base[SY_KERNELS];
 #if defined(__x86_64__)
-extern const sy_cpu_kernel sy_cpu_kernels_v3[SY_KERNELS];
+extern const sy_cpu_kernel sy_cpu_kernels_avx2[SY_KERNELS];
 #endif
 
 /* The table for this processor; *name says which. */

@@ -388,10 +388,10 @@ static sy_status cpu_open(const struct sy_rt_config *config, struct sy_rt **out)
 const sy_cpu_kernel *sy_cpu_kernels_pick(const char **name)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma")) {
-        *name = "x86-64-v3";
-        return sy_cpu_kernels_v3;
+        *name = "avx2";
+        return sy_cpu_kernels_avx2;
     }
 #endif
     *name = "baseline";

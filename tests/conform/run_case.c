@@ -372,8 +372,8 @@ static void make_combine(struct run *r, sy_combine_args *args, void *x, void *ou
     else if (s->row_weights)
         args->row_weights = sy_tensor_2d((void *)(uintptr_t)s->row_weights, SY_F32, n, K);
     if (s->row_probs)
-        args->row_probs = sy_tensor_2d((void *)(uintptr_t)s->row_probs, SY_F32, n,
-                                       w->rank[r->rank].experts);
+        args->row_probs =
+            sy_tensor_2d((void *)(uintptr_t)s->row_probs, SY_F32, n, w->rank[r->rank].experts);
     if (c->carry_weights && T)
         args->out_weights = sy_tensor_2d(out_weights, SY_F32, T, K);
     if (c->carry_probs && T)
@@ -388,7 +388,8 @@ static void check_combine(struct run *r)
     int64_t n = c->rank[r->rank].out_rows, T = w->rank[r->rank].tokens;
     int place = c->rank[r->rank].sum_place == SY_CASE_HEAP ? SY_CASE_HEAP : SY_CASE_PLAIN;
     size_t row = (size_t)(c->sum_hidden * sy_ref_type_bytes(c->sum_type));
-    size_t bytes = row * (size_t)T, wb = (size_t)(T * w->topk) * 4, pb = (size_t)(T * c->experts) * 4;
+    size_t bytes = row * (size_t)T, wb = (size_t)(T * w->topk) * 4,
+           pb = (size_t)(T * c->experts) * 4;
     uint8_t *x, *out = poisoned(bytes);
     float *weights = poisoned(wb), *probs = poisoned(pb);
     sy_combine_args args;

@@ -1,5 +1,5 @@
-/* run_case.h - one rank's part of a generated case, run through the public API and compared with the
- * reference, bit for bit. */
+/* run_case.h - one rank's part of a generated case, run through the public API and compared with
+ * the reference, bit for bit. */
 #ifndef SY_TESTS_RUN_CASE_H
 #define SY_TESTS_RUN_CASE_H
 

@@ -32,6 +32,7 @@ typedef struct CUgraphExec_st *CUgraphExec;
     CU(cuMemcpyDtoH_v2, (void *, CUdeviceptr, size_t))                                             \
     CU(cuMemsetD8_v2, (CUdeviceptr, unsigned char, size_t))                                        \
     CU(cuModuleLoadData, (CUmodule *, const void *))                                               \
+    CU(cuModuleGetGlobal_v2, (CUdeviceptr *, size_t *, CUmodule, const char *))                    \
     CU(cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                                \
     CU(cuFuncSetAttribute, (CUfunction, int, int))                                                 \
     CU(cuLaunchKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,    \

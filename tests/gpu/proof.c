@@ -2,7 +2,7 @@
  * NVRTC, on all GPUs of one machine from one process; results checked; times beside the bare store
  * ceiling measured in the same run. What it found is in docs/device.md.
  *
- *     proof ROOT [tokens]
+ *     proof ROOT [tokens [trace]]
  *
  * Sections: the world | routing | checks | measuring | the tables. */
 #include <stdio.h>
@@ -26,7 +26,8 @@ struct gpu {
     CUcontext context;
     CUstream stream;
     CUevent begin, end;
-    CUfunction kernels[SY_KERNELS];
+    CUfunction kernels[SY_KERNELS + 1];
+    CUmodule module;
     uint8_t *heap, *mine, *tables, *route, *x, *ids, *weights;
     struct sy_dev dev;
     struct sy_dev_route r, lat;
@@ -37,6 +38,7 @@ static int ranks, sms, clock_khz;
 static uint32_t tokens = 4096;
 static struct sy_limits limits;
 static int32_t *all_ids; /* [rank][token][k] */
+static int trace;        /* blocks that leave marks; 0: compiled without */
 
 /* --- the world ------------------------------------------------------------------------------ */
 
@@ -127,22 +129,63 @@ static void describe_route(struct sy_dev_route *r, int latency, uint32_t layout)
     sy_route_layout_make(&r->at, &l);
 }
 
-static void open_gpu(int g, void *cubin)
+/* Each kernel is compiled by itself, specialised as the library would. FP8: the second ldispatch.
+ */
+static const struct {
+    int kernel;
+    const char *only, *args, *constants[4];
+} builds[] = {
+    {SY_KERNEL_route, "route", "struct sy_route_args", {"-DSY_CONST_LAYOUT=1"}},
+    {SY_KERNEL_tdispatch,
+     "tdispatch",
+     "struct sy_tdispatch_args",
+     {"-DSY_CONST_LAYOUT=1", "-DSY_CONST_QUANT=0", "-DSY_CONST_WORK=0",
+      "-DSY_CONST_ROW_BYTES=14336"}},
+    {SY_KERNEL_ldispatch,
+     "ldispatch",
+     "struct sy_ldispatch_args",
+     {"-DSY_CONST_LAYOUT=4", "-DSY_CONST_QUANT=0", "-DSY_CONST_WORK=0",
+      "-DSY_CONST_ROW_BYTES=14336"}},
+    {SY_KERNELS,
+     "ldispatch",
+     "struct sy_ldispatch_args",
+     {"-DSY_CONST_LAYOUT=4", "-DSY_CONST_QUANT=1", "-DSY_CONST_WORK=0",
+      "-DSY_CONST_ROW_BYTES=7168"}},
+    {SY_KERNEL_probe, "probe", "struct sy_probe_args", {NULL}},
+};
+
+static void *build(const char *root, size_t i)
 {
-    static const char *const names[] = {
-#define SY_KERNEL(name, args) "sy_entry_" #name,
-#include "device/kernels.def"
-#undef SY_KERNEL
-    };
+    char ranks_text[64], fan_text[64], only[64], args[64];
+    const char *defines[16] = {ranks_text, fan_text, only, args, "-DSY_CONST_TOPK=8"};
+    int n = 5;
+    snprintf(ranks_text, sizeof ranks_text, "-DSY_CONST_RANKS=%d", ranks);
+    snprintf(fan_text, sizeof fan_text, "-DSY_CONST_FAN=%d", ranks < TOPK ? ranks : TOPK);
+    snprintf(only, sizeof only, "-DSY_ONLY=%s", builds[i].only);
+    snprintf(args, sizeof args, "-DSY_ONLY_ARGS=%s", builds[i].args);
+    for (int k = 0; k < 4 && builds[i].constants[k]; k++)
+        defines[n++] = builds[i].constants[k];
+    if (trace)
+        defines[n++] = "-DSY_TRACE=256";
+    return cu_compile(root, 90, defines, n);
+}
+
+static void open_gpu(int g, void *const *cubins)
+{
     CUdevice device;
-    CUmodule module;
     CHECK(cuDeviceGet(&device, g));
     CHECK(cuDevicePrimaryCtxRetain(&gpus[g].context, device));
     CHECK(cuCtxSetCurrent(gpus[g].context));
-    CHECK(cuModuleLoadData(&module, cubin));
-    for (int k = 0; k < SY_KERNELS; k++) {
-        CHECK(cuModuleGetFunction(&gpus[g].kernels[k], module, names[k]));
-        CHECK(cuFuncSetAttribute(gpus[g].kernels[k], 8, 227 * 1024)); /* dynamic shared memory */
+    for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
+        CUmodule module;
+        CUfunction *f = &gpus[g].kernels[builds[i].kernel];
+        char name[64];
+        snprintf(name, sizeof name, "sy_entry_%s", builds[i].only);
+        CHECK(cuModuleLoadData(&module, cubins[i]));
+        CHECK(cuModuleGetFunction(f, module, name));
+        CHECK(cuFuncSetAttribute(*f, 8, 227 * 1024)); /* dynamic shared memory */
+        if (builds[i].kernel == SY_KERNEL_ldispatch)
+            gpus[g].module = module;
     }
     CHECK(cuStreamCreate(&gpus[g].stream, 1));
     CHECK(cuEventCreate(&gpus[g].begin, 0));
@@ -206,6 +249,7 @@ static void open_dev(int g)
     d->meta_words = (uint32_t)limits.meta_words;
     d->lat_views = 2;
     d->timeout_ns = 3000000000ull;
+    d->owner_scale = (1ull << 32) / local + 1;
     d->heap_bytes = d->at.bytes;
     d->heap = gpus[g].heap;
     d->mine = gpus[g].mine;
@@ -264,7 +308,10 @@ static void run_route(int g)
 {
     struct sy_route_args a;
     struct sy_machine m = machine(sms, 0);
-    struct sy_work w = {.ranks = (uint32_t)ranks, .experts = EXPERTS, .tokens = tokens};
+    struct sy_work w = {.ranks = (uint32_t)ranks,
+                        .experts = EXPERTS,
+                        .local_max = (uint32_t)limits.local_max,
+                        .tokens = tokens};
     struct sy_cut cut;
     memset(&a, 0, sizeof a);
     if (sy_cut_route(&m, &w, &cut, &a.chunk_tokens, &a.chunks) != SY_OK)
@@ -280,7 +327,7 @@ static void run_route(int g)
 
 struct variant {
     int blocks;
-    uint32_t pushers, stages, piece;
+    uint32_t pushers, stages, parts;
     double gbs; /* pacing; 0: none */
     int weights;
 };
@@ -297,6 +344,7 @@ static void run_tdispatch(int g, const struct variant *v)
     struct sy_machine m = machine(v->blocks, pace_of(v));
     struct sy_work w = {.ranks = (uint32_t)ranks,
                         .experts = EXPERTS,
+                        .local_max = (uint32_t)limits.local_max,
                         .topk = TOPK,
                         .fan = (uint32_t)limits.fan_max,
                         .row_bytes = HIDDEN * 2,
@@ -310,8 +358,12 @@ static void run_tdispatch(int g, const struct variant *v)
         exit(1);
     cut.shape.pushers = v->pushers;
     cut.shape.stages = v->stages;
-    cut.shape.piece_bytes = v->piece;
     cut.shape.finishers = 1;
+    cut.shape.parts = v->parts;
+    cut.shape.part_bytes = HIDDEN * 2 / v->parts;
+    cut.shape.piece_bytes = 3584;
+    cut.shape.stage_bytes =
+        SY_STAGE_BYTES((uint32_t)limits.fan_max, w.side_bytes, cut.shape.part_bytes);
     a.d = gpus[g].dev;
     a.r = gpus[g].r;
     a.s = cut.shape;
@@ -336,6 +388,7 @@ static void run_tdispatch(int g, const struct variant *v)
 
 struct lat_variant {
     uint32_t tokens, quant, view;
+    double gbs; /* pacing; 0: none */
 };
 
 static void run_ldispatch(int g, const struct lat_variant *v)
@@ -345,6 +398,7 @@ static void run_ldispatch(int g, const struct lat_variant *v)
     uint32_t scales = v->quant ? HIDDEN / 128 : 0, row = v->quant ? HIDDEN : HIDDEN * 2;
     struct sy_work w = {.ranks = (uint32_t)ranks,
                         .experts = EXPERTS,
+                        .local_max = (uint32_t)limits.local_max,
                         .topk = TOPK,
                         .fan = (uint32_t)limits.fan_max,
                         .row_bytes = row,
@@ -361,6 +415,8 @@ static void run_ldispatch(int g, const struct lat_variant *v)
     a.s = cut.shape;
     a.ids = tensor(gpus[g].ids, TOPK * 4, 4, v->tokens);
     a.x = tensor(gpus[g].x, HIDDEN * 2, 2, v->tokens);
+    if (v->gbs > 0) /* all blocks in turn; 3 of 4 rows, 7 of 8, go to peers, and only once a rank */
+        a.s.pace = (uint32_t)(1024.0 / v->gbs * 2.7 * clock_khz * 1e-6 * 16);
     a.send = a.receive = 1;
     a.tokens = v->tokens;
     a.quant = v->quant;
@@ -373,7 +429,8 @@ static void run_ldispatch(int g, const struct lat_variant *v)
     a.out.scale_words = scales;
     a.out.rows_have = 0x7fffffff;
     a.out.direct = 1;
-    launch(g, SY_KERNEL_ldispatch, cut.blocks, cut.warps, cut.shared_bytes, &a);
+    launch(g, v->quant ? SY_KERNELS : SY_KERNEL_ldispatch, cut.blocks, cut.warps, cut.shared_bytes,
+           &a);
 }
 
 struct probe_variant {
@@ -590,16 +647,24 @@ static double ceiling(void)
 
 static void table_tdispatch(double best)
 {
-    static const int blocks[] = {8, 16, 24, 32, 64, 132};
-    static const double paces[] = {0, 340, 346, 350, 354, 358};
+    static const struct {
+        int blocks;
+        uint32_t pushers, stages, parts;
+    } shapes[] = {{8, 4, 3, 1},   {8, 3, 4, 1},   {8, 2, 6, 1},  {8, 4, 6, 2},  {16, 2, 4, 1},
+                  {16, 4, 3, 1},  {16, 4, 6, 2},  {24, 2, 4, 1}, {24, 3, 4, 1}, {24, 4, 6, 2},
+                  {32, 2, 4, 1},  {32, 2, 6, 2},  {64, 1, 4, 1}, {64, 1, 6, 2}, {64, 2, 6, 4},
+                  {132, 1, 6, 1}, {132, 1, 6, 2}, {132, 1, 8, 4}};
+    static const double paces[] = {0, 346, 350, 354, 358};
     double bytes = remote_bytes();
     printf("\nthroughput dispatch BF16, %u tokens, %.1f MB to peers per rank, limit %.0f us\n",
            tokens, bytes * 1e-6, bytes / best * 1e-3);
     for (int w = 0; w < 2; w++)
-        for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++) {
-            printf("  %3d SMs%s:", blocks[b], w ? ", weights" : "");
+        for (size_t b = 0; b < sizeof shapes / sizeof *shapes; b++) {
+            printf("  %3d SMs x %u, %u stages, %u parts%s:", shapes[b].blocks, shapes[b].pushers,
+                   shapes[b].stages, shapes[b].parts, w ? ", weights" : "");
             for (size_t p = 0; p < sizeof paces / sizeof *paces; p++) {
-                struct variant v = {blocks[b], 4, 3, 3584, paces[p], w};
+                struct variant v = {shapes[b].blocks, shapes[b].pushers, shapes[b].stages,
+                                    shapes[b].parts,  paces[p],          w};
                 double us = timed(20, as_tdispatch, &v, "dispatch");
                 printf("  %s%.0f us (%.3f)", p ? "" : "free ", us, bytes / us * 1e-3 / best);
             }
@@ -615,21 +680,55 @@ static void table_ldispatch(void)
         printf("\nlatency dispatch %s, rank-major, us per operation: graph of 20, launches\n",
                q ? "FP8" : "BF16");
         for (int i = 0; i < 4; i++) {
-            struct lat_variant v = {counts[i], q, 0};
+            struct lat_variant v = {counts[i], q, 0, 0}, slow = v, fast = v;
+            slow.gbs = 350;
+            fast.gbs = 450;
             double graph = timed_graph(v), eager = timed(50, as_ldispatch, &v, "latency");
-            printf("  %3u tokens: %6.1f  %6.1f\n", counts[i], graph, eager);
+            printf("  %3u tokens: %6.1f  %6.1f; graph paced at 350: %.1f, at 450: %.1f\n",
+                   counts[i], graph, eager, timed_graph(slow), timed_graph(fast));
         }
     }
+}
+
+/* SM clocks between the places of the last latency dispatch, per block and warp, in microseconds.
+ */
+static void print_trace(uint32_t count)
+{
+    static uint64_t marks[256][16][32];
+    struct lat_variant v = {count, 0, 0, 0};
+    CUdeviceptr p;
+    size_t bytes;
+    for (int i = 0; i < 8; i++) {
+        v.view = (uint32_t)i & 1u;
+        for (int g = 0; g < ranks; g++)
+            run_ldispatch(g, &v);
+    }
+    sync_all("trace");
+    CHECK(cuCtxSetCurrent(gpus[0].context));
+    CHECK(cuModuleGetGlobal_v2(&p, &bytes, gpus[0].module, "sy_trace"));
+    CHECK(cuMemcpyDtoH_v2(marks, p, bytes));
+    printf("\n%u tokens: clocks / 1980 at each place, GPU 0\n", count);
+    for (uint32_t b = 0; b <= count && b < 132; b += b < 2 ? 1 : 43)
+        for (int w = 0; w < 16; w += w < 2 ? 1 : 13) {
+            printf("  block %3u warp %2d:", b, w);
+            for (int i = 0; i < 32; i++)
+                if (marks[b][w][i])
+                    printf(" %d:%.2f", i,
+                           marks[b][w][i] >= marks[b][0][0]
+                               ? (double)(marks[b][w][i] - marks[b][0][0]) / 1980
+                               : -1.0);
+            printf("\n");
+        }
 }
 
 int main(int argc, char **argv)
 {
     const char *why = "", *root = argc > 1 ? argv[1] : ".";
     char name[64];
-    struct variant v = {16, 4, 3, 3584, 0, 0};
-    struct lat_variant lv = {LAT_TOKENS, 0, 0};
+    struct variant v = {16, 4, 6, 2, 0, 0};
+    struct lat_variant lv = {LAT_TOKENS, 0, 0, 0};
     uint32_t wrong = 0;
-    void *cubin;
+    void *cubins[sizeof builds / sizeof *builds];
     if (argc > 2)
         tokens = (uint32_t)atoi(argv[2]);
     if (!cu_open(&why)) {
@@ -642,11 +741,13 @@ int main(int argc, char **argv)
     CHECK(cuDeviceGetAttribute(&clock_khz, 13, 0));
     CHECK(cuDeviceGetName(name, sizeof name, 0));
     printf("%d x %s, %d SMs, %d MHz\n", ranks, name, sms, clock_khz / 1000);
-    cubin = cu_compile(root, 90, NULL, 0);
+    trace = argc > 3 ? atoi(argv[3]) : 0;
+    for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
+        cubins[i] = build(root, i);
     fill_limits();
     all_ids = malloc(sizeof *all_ids * (size_t)ranks * tokens * TOPK);
     for (int g = 0; g < ranks; g++)
-        open_gpu(g, cubin);
+        open_gpu(g, cubins);
     for (int g = 0; g < ranks; g++)
         open_memory(g);
     for (int g = 0; g < ranks; g++)
@@ -666,6 +767,11 @@ int main(int argc, char **argv)
         wrong += check_ldispatch(g, &lv);
     printf("results: %s\n", wrong ? "WRONG" : "right");
     fflush(stdout);
+    if (trace) {
+        print_trace(1);
+        print_trace(128);
+        return wrong != 0;
+    }
     double best = ceiling();
     printf("route %u tokens: %.1f us\n", tokens, timed(20, as_route, NULL, "route"));
     table_tdispatch(best);

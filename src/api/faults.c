@@ -1,0 +1,265 @@
+/* faults.c - what becomes of a group in which something fails, and its host barrier.
+ *
+ * Kernels leave records in each other's heaps, sockets tell of deaths, ranks tell each other what
+ * they know: all of it ends in the jury, and what calls return comes from there.
+ *
+ * Sections: telling | notices | answers | barrier | opening. */
+#include "group.h"
+
+#include <string.h>
+
+#include "boot/mesh.h"
+
+/* How often the watching thread looks for what kernels have reported. */
+#define LOOK_MS 20
+
+enum told { TOLD_VOTE = 1, TOLD_BARRIER = 2 };
+
+/* --- telling -------------------------------------------------------------------------------- */
+
+/* Makes this rank's kernels leave. */
+static void stop_kernels(sy_group *group)
+{
+    sy_u32 *stop = (sy_u32 *)(group->dev.heap + group->dev.at.stop);
+    __atomic_store_n(stop, 1u, __ATOMIC_RELEASE);
+}
+
+static void spread_vote(void *context, const struct sy_fault_record *vote)
+{
+    sy_group *group = context;
+    sy_fault fault;
+    stop_kernels(group);
+    sy_mesh_tell(group->mesh, TOLD_VOTE, vote, sizeof *vote);
+    sy_jury_describe(vote, group->plan.timeout_ns, &fault);
+    sy_log(&group->log, SY_LOG_ERROR, "%s", fault.text);
+}
+
+static int is_wait(uint32_t what)
+{
+    return what >= SY_FAULT_START && what <= SY_FAULT_SELF;
+}
+
+/* Has a kernel of any rank told this one something? */
+static void look_for_faults(sy_group *group)
+{
+    const sy_u32 *stop = (const sy_u32 *)(group->dev.heap + group->dev.at.stop);
+    const struct sy_fault_record *records =
+        (const struct sy_fault_record *)(group->dev.heap + group->dev.at.fault);
+    struct sy_fault_record record;
+    if (!__atomic_load_n(stop, __ATOMIC_ACQUIRE))
+        return;
+    for (uint32_t p = 0; p < group->dev.ranks; p++) {
+        if (!__atomic_load_n(&records[p].what, __ATOMIC_ACQUIRE))
+            continue;
+        record = records[p];
+        record.reporter = p; /* written by p, whatever it says */
+        if (is_wait(record.what) && sy_jury_is_gone(&group->jury, record.culprit) == SY_GONE_LEFT)
+            record.what = SY_FAULT_LEFT;
+        sy_jury_blame(&group->jury, &record);
+        return;
+    }
+}
+
+static void peer_gone(void *context, int32_t rank, sy_status how)
+{
+    sy_group *group = context;
+    sy_jury_gone(&group->jury, (uint32_t)rank, how == SY_OK ? SY_GONE_LEFT : SY_GONE_DIED);
+    pthread_mutex_lock(&group->lock);
+    pthread_cond_broadcast(&group->arrival);
+    pthread_mutex_unlock(&group->lock);
+}
+
+static void peer_told(void *context, int32_t rank, uint32_t kind, const void *data, size_t bytes)
+{
+    sy_group *group = context;
+    struct sy_fault_record vote;
+    if (kind == TOLD_VOTE && bytes == sizeof vote) {
+        memcpy(&vote, data, sizeof vote);
+        sy_jury_vote(&group->jury, (uint32_t)rank, &vote);
+    } else if (kind == TOLD_BARRIER && !bytes) {
+        pthread_mutex_lock(&group->lock);
+        group->arrived[rank]++;
+        pthread_cond_broadcast(&group->arrival);
+        pthread_mutex_unlock(&group->lock);
+    }
+}
+
+static void tick(void *context)
+{
+    look_for_faults(context);
+}
+
+/* --- notices -------------------------------------------------------------------------------- */
+
+/* Ids out of range are reported once, and the group goes on. */
+static sy_status take_notice(sy_group *group, sy_fault *fault)
+{
+    const struct sy_notice *notice =
+        (const struct sy_notice *)(group->dev.mine + group->dev.in.notice);
+    struct sy_notice copy;
+    char text[256];
+    size_t size = fault ? fault->size : 0;
+    int news;
+    group->rt->ops->read(group->rt, &copy, notice, sizeof copy);
+    pthread_mutex_lock(&group->lock);
+    news = copy.seq != group->notices;
+    group->notices = copy.seq;
+    pthread_mutex_unlock(&group->lock);
+    if (!news)
+        return SY_OK;
+    sy_fail(SY_BAD_ROUTE, "rank %u, token %u, k %u: %d is no expert (0 to %u); it counted as -1",
+            copy.rank, copy.token, copy.slot, (int)copy.value, group->dev.experts - 1);
+    if (fault) {
+        strncpy(text, sy_last_error(), sizeof text - 1);
+        text[sizeof text - 1] = 0;
+        memset(fault, 0, sizeof *fault);
+        fault->size = size;
+        fault->status = SY_BAD_ROUTE;
+        fault->culprit = (int32_t)copy.rank;
+        fault->reporter = (int32_t)copy.rank;
+        memcpy(fault->text, text, sizeof text);
+    }
+    return SY_BAD_ROUTE;
+}
+
+/* --- answers -------------------------------------------------------------------------------- */
+
+sy_status sy_group_poll(sy_group *group, sy_fault *fault)
+{
+    sy_fault verdict;
+    sy_status status;
+    SY_NEED(group, "sy_group_poll: NULL");
+    SY_NEED(!fault || fault->size >= sizeof *fault, "sy_group_poll: the fault's size is not set");
+    look_for_faults(group);
+    status = sy_jury_get(&group->jury, 0, &verdict);
+    if (status == SY_NOT_READY)
+        status = SY_OK; /* it will be known in milliseconds */
+    if (fault) {
+        verdict.size = fault->size;
+        *fault = verdict;
+    }
+    if (status != SY_OK)
+        return sy_fail(status, "%s", verdict.text);
+    return take_notice(group, fault);
+}
+
+sy_status sy_group_fault(sy_group *group, const char *call)
+{
+    sy_fault fault;
+    sy_status status;
+    look_for_faults(group);
+    status = sy_jury_get(&group->jury, 1, &fault);
+    return status == SY_OK ? SY_OK : sy_fail(status, "%s: %s", call, fault.text);
+}
+
+sy_status sy_group_usable(sy_group *group, const char *call)
+{
+    int32_t left;
+    SY_TRY(sy_group_fault(group, call));
+    left = sy_jury_left(&group->jury);
+    if (left >= 0)
+        return sy_fail(SY_PEER_LOST, "%s: rank %d has left the group", call, (int)left);
+    return SY_OK;
+}
+
+sy_status sy_group_outcome(sy_group *group, const char *call)
+{
+    SY_TRY(sy_group_fault(group, call));
+    return take_notice(group, NULL);
+}
+
+sy_status sy_group_abort(sy_group *group)
+{
+    struct sy_fault_record record;
+    SY_NEED(group, "sy_group_abort: NULL");
+    memset(&record, 0, sizeof record);
+    record.what = SY_FAULT_ABORT;
+    record.culprit = record.reporter = group->dev.rank;
+    sy_jury_blame(&group->jury, &record);
+    return SY_OK;
+}
+
+/* --- barrier -------------------------------------------------------------------------------- */
+
+/* With the lock held: the first rank that has not come to barrier `nth`, or -1. */
+static int32_t missing(const sy_group *group, uint64_t nth)
+{
+    for (int32_t p = 0; p < group->plan.ranks; p++)
+        if (p != group->plan.rank && group->arrived[p] < nth)
+            return p;
+    return -1;
+}
+
+/* A rank is missing: does that end the wait? */
+static sy_status still_hoping(sy_group *group, uint64_t nth, int32_t rank, uint64_t since)
+{
+    struct sy_fault_record record;
+    SY_TRY(sy_group_fault(group, "sy_group_barrier"));
+    if (sy_jury_is_gone(&group->jury, (uint32_t)rank) == SY_GONE_LEFT)
+        return sy_fail(SY_PEER_LOST, "sy_group_barrier: rank %d has left the group", (int)rank);
+    if (sy_os->now_ns() - since < group->plan.timeout_ns)
+        return SY_OK;
+    memset(&record, 0, sizeof record);
+    record.what = SY_FAULT_BARRIER;
+    record.channel = SY_CHANNELS;
+    record.culprit = (sy_u32)rank;
+    record.reporter = group->dev.rank;
+    record.epoch = nth;
+    sy_jury_blame(&group->jury, &record);
+    return sy_group_fault(group, "sy_group_barrier");
+}
+
+sy_status sy_group_barrier(sy_group *group)
+{
+    uint64_t since = sy_os->now_ns(), nth;
+    sy_status status = SY_OK;
+    int32_t rank;
+    SY_NEED(group, "sy_group_barrier: NULL");
+    SY_TRY(sy_group_fault(group, "sy_group_barrier"));
+    pthread_mutex_lock(&group->lock);
+    nth = ++group->barriers;
+    pthread_mutex_unlock(&group->lock);
+    sy_mesh_tell(group->mesh, TOLD_BARRIER, NULL, 0);
+    pthread_mutex_lock(&group->lock);
+    while (status == SY_OK && (rank = missing(group, nth)) >= 0) {
+        sy_wait_ms(&group->arrival, &group->lock, 10);
+        if ((rank = missing(group, nth)) < 0)
+            break;
+        pthread_mutex_unlock(&group->lock);
+        status = still_hoping(group, nth, rank, since);
+        pthread_mutex_lock(&group->lock);
+    }
+    pthread_mutex_unlock(&group->lock);
+    return status;
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+sy_status sy_faults_open(sy_group *group)
+{
+    const struct sy_plan *plan = &group->plan;
+    group->arrived = sy_zalloc(sizeof *group->arrived * (size_t)plan->ranks);
+    if (!group->arrived)
+        return sy_fail(SY_NO_MEMORY, "barriers of %d ranks", (int)plan->ranks);
+    group->jury.spread = spread_vote;
+    group->jury.context = group;
+    return sy_jury_open(&group->jury, (uint32_t)plan->rank, (uint32_t)plan->ranks,
+                        plan->timeout_ns);
+}
+
+sy_status sy_faults_watch(sy_group *group)
+{
+    return sy_mesh_watch(group->mesh, &(struct sy_mesh_events){.context = group,
+                                                               .gone = peer_gone,
+                                                               .told = peer_told,
+                                                               .tick = tick,
+                                                               .tick_ms = LOOK_MS});
+}
+
+void sy_faults_close(sy_group *group)
+{
+    if (group->jury.votes)
+        sy_jury_close(&group->jury);
+    sy_os->free(group->arrived);
+    group->arrived = NULL;
+}
