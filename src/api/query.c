@@ -7,8 +7,8 @@
 #include "config.h"
 #include "rt/cpu_kernels.h"
 
-#ifndef SY_BUILD_TEXT
-#define SY_BUILD_TEXT "source"
+#ifndef SY_BUILD_NAME
+#define SY_BUILD_NAME "source"
 #endif
 
 #define TEXT2(x) #x
@@ -17,7 +17,7 @@
 const char *sy_version(void)
 {
     return TEXT(SY_VERSION_MAJOR) "." TEXT(SY_VERSION_MINOR) "." TEXT(SY_VERSION_PATCH) " (" //
-        SY_BUILD_TEXT ")";
+        SY_BUILD_NAME ")";
 }
 
 int32_t sy_version_number(void)

@@ -1,4 +1,5 @@
 /* run_case.c - see run_case.h. Sections: buffers | dispatch | counts | combine | the run. */
+#define _POSIX_C_SOURCE 200809L
 #include "run_case.h"
 
 #include <stdarg.h>
