@@ -54,7 +54,7 @@ $(BUILD)/src/rt/cpu_kernels_base.o: src/rt/cpu_kernels.c
 $(BUILD)/src/rt/cpu_kernels_avx2.o: src/rt/cpu_kernels.c
 	@mkdir -p $(@D)
 	@echo "  CC    $@"
-	$(Q)$(CC) $(CPPFLAGS) -DSY_BUILD $(CFLAGS) -O3 -mavx2 -mbmi -mbmi2 -mfma \
+	$(Q)$(CC) $(CPPFLAGS) -DSY_BUILD $(CFLAGS) -O3 -mavx2 -mbmi -mbmi2 -mfma -mf16c \
 	        -DSY_KERNELS_FOR=avx2 -c -o $@ $<
 
 $(BUILD)/libswitchyard.a: $(LIB_OBJ)

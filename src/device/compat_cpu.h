@@ -17,7 +17,9 @@
 #define SY_DEV_COLD static __attribute__((noinline, cold, unused))
 #define SY_LANES 1u
 #define SY_RESTRICT __restrict__
-#define SY_UNROLL(n)
+#define SY_UNROLL(n) /* the compiler knows */
+#define SY_BATCH 1u
+#define SY_COLUMNS 8u /* two cache lines, and as many vectors as there are registers for */
 
 /* --- context -------------------------------------------------------------------------------- */
 struct sy_cpu_warp;

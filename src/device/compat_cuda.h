@@ -16,6 +16,8 @@
 #define SY_RESTRICT __restrict__
 #define SY_STRING(x) #x
 #define SY_UNROLL(n) _Pragma(SY_STRING(unroll n))
+#define SY_BATCH 8u /* loads of different rows in flight */
+#define SY_COLUMNS 1u
 #if __CUDA_ARCH__ >= 900
 #define SY_HAS_TMA 1
 #else

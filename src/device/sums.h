@@ -27,45 +27,68 @@ SY_DEV struct sy_v16 sy_pack(sy_u32 type, struct sy_acc a)
     return type == SY_T_BF16 ? sy_pack_bf16(a) : type == SY_T_F16 ? sy_pack_f16(a) : sy_pack_f32(a);
 }
 
+#define SY_FOR_COLUMNS(j, columns)                                                                 \
+    SY_UNROLL(SY_COLUMNS)                                                                          \
+    for (sy_u32 j = 0; j < (columns); j++)
+
+/* A block of SY_COLUMNS times 16 bytes of a row, per lane: what the target's loads want in flight is
+ * SY_BATCH terms times SY_COLUMNS. `columns` is a constant in every caller. */
+struct sy_block {
+    struct sy_acc sum[SY_COLUMNS];
+};
+
 /* Terms that are whole groups, and are not rounded by themselves: layouts by token, and partial
  * sums that came over the wire. */
-SY_DEV struct sy_acc sy_sum_simple(sy_u32 type, struct sy_acc sum, const struct sy_term *terms,
-                                   sy_u32 n, sy_u32 at)
+SY_DEV void sy_sum_simple(sy_u32 type, struct sy_block *b, const struct sy_term *terms, sy_u32 n,
+                          sy_u32 at, sy_u32 columns)
 {
-    for (sy_u32 base = 0; base < n; base += 8) {
-        struct sy_v16 v[8];
+    for (sy_u32 base = 0; base < n; base += SY_BATCH) {
+        struct sy_v16 v[SY_BATCH * SY_COLUMNS];
         SY_UNROLL(8)
-        for (sy_u32 i = 0; i < 8; i++)
+        for (sy_u32 i = 0; i < SY_BATCH; i++)
             if (base + i < n)
-                v[i] = sy_get16(terms[base + i].row + at);
+                SY_FOR_COLUMNS(j, columns)
+        v[i * SY_COLUMNS + j] = sy_get16(terms[base + i].row + at + j * 16u);
         SY_UNROLL(8)
-        for (sy_u32 i = 0; i < 8; i++)
+        for (sy_u32 i = 0; i < SY_BATCH; i++)
             if (base + i < n) {
-                struct sy_acc a = sy_unpack(type, v[i]);
-                if (terms[base + i].flags & SY_TERM_WEIGHTED)
-                    a = sy_acc_scale(a, terms[base + i].weight);
-                sum = sy_acc_add(sum, a);
+                int weighted = terms[base + i].flags & SY_TERM_WEIGHTED;
+                float weight = terms[base + i].weight;
+                SY_FOR_COLUMNS(j, columns)
+                {
+                    struct sy_acc a = sy_unpack(type, v[i * SY_COLUMNS + j]);
+                    if (weighted)
+                        a = sy_acc_scale(a, weight);
+                    b->sum[j] = sy_acc_add(b->sum[j], a);
+                }
             }
     }
-    return sum;
 }
 
 /* Groups: each is summed from +0, rounded, and added. */
-SY_DEV struct sy_acc sy_sum_groups(sy_u32 type, struct sy_acc sum, const struct sy_term *terms,
-                                   sy_u32 n, sy_u32 at)
+SY_DEV void sy_sum_groups(sy_u32 type, struct sy_block *b, const struct sy_term *terms, sy_u32 n,
+                          sy_u32 at, sy_u32 columns)
 {
-    struct sy_acc group = sy_acc_zero();
+    struct sy_block group;
+    SY_FOR_COLUMNS(j, columns)
+    group.sum[j] = sy_acc_zero();
     for (sy_u32 i = 0; i < n; i++) {
-        struct sy_acc a = sy_unpack(type, sy_get16(terms[i].row + at));
-        if (terms[i].flags & SY_TERM_WEIGHTED)
-            a = sy_acc_scale(a, terms[i].weight);
-        group = sy_acc_add(group, a);
-        if (terms[i].flags & SY_TERM_ENDS) {
-            sum = sy_acc_add(sum, sy_unpack(type, sy_pack(type, group)));
-            group = sy_acc_zero();
+        SY_FOR_COLUMNS(j, columns)
+        {
+            struct sy_acc a = sy_unpack(type, sy_get16(terms[i].row + at + j * 16u));
+            if (terms[i].flags & SY_TERM_WEIGHTED)
+                a = sy_acc_scale(a, terms[i].weight);
+            group.sum[j] = sy_acc_add(group.sum[j], a);
+        }
+        if (!(terms[i].flags & SY_TERM_ENDS))
+            continue;
+        SY_FOR_COLUMNS(j, columns)
+        {
+            struct sy_acc whole = sy_unpack(type, sy_pack(type, group.sum[j]));
+            b->sum[j] = sy_acc_add(b->sum[j], whole);
+            group.sum[j] = sy_acc_zero();
         }
     }
-    return sum;
 }
 
 /* What a leaf loop needs. */
@@ -78,18 +101,32 @@ struct sy_span {
     sy_u32 from, end; /* bytes of the row */
 };
 
+SY_DEV void sy_sum_block(sy_u32 type, const struct sy_span *s, sy_u32 at, sy_u32 columns)
+{
+    struct sy_block b;
+    SY_FOR_COLUMNS(j, columns)
+    {
+        b.sum[j] = sy_acc_zero();
+        if (s->bias0)
+            b.sum[j] = sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias0 + at + j * 16u)));
+        if (s->bias1)
+            b.sum[j] = sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias1 + at + j * 16u)));
+    }
+    if (s->grouped)
+        sy_sum_groups(type, &b, s->terms, s->n, at, columns);
+    else
+        sy_sum_simple(type, &b, s->terms, s->n, at, columns);
+    SY_FOR_COLUMNS(j, columns)
+    sy_set16(s->to + at + j * 16u, sy_pack(type, b.sum[j]));
+}
+
 SY_DEV void sy_sum_span(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
 {
-    for (sy_u32 at = s->from + c->lane * 16u; at < s->end; at += SY_LANES * 16u) {
-        struct sy_acc sum = sy_acc_zero();
-        if (s->bias0)
-            sum = sy_acc_add(sum, sy_unpack(type, sy_own16(s->bias0 + at)));
-        if (s->bias1)
-            sum = sy_acc_add(sum, sy_unpack(type, sy_own16(s->bias1 + at)));
-        sum = s->grouped ? sy_sum_groups(type, sum, s->terms, s->n, at)
-                         : sy_sum_simple(type, sum, s->terms, s->n, at);
-        sy_set16(s->to + at, sy_pack(type, sum));
-    }
+    sy_u32 wide = SY_COLUMNS * 16u, at = s->from;
+    for (; SY_COLUMNS > 1 && at + SY_LANES * wide <= s->end; at += SY_LANES * wide)
+        sy_sum_block(type, s, at + c->lane * wide, SY_COLUMNS);
+    for (at += c->lane * 16u; at < s->end; at += SY_LANES * 16u)
+        sy_sum_block(type, s, at, 1);
 }
 
 /* Bytes [from, end) of to = round(biases + terms). The type is a constant in each branch. */

@@ -6,6 +6,9 @@
  * a stream whose next launch is not due waits for the streams before it. Sections: the stream's
  * thread | putting items on a stream | streams | events | the engine. */
 #define _GNU_SOURCE /* sched_getaffinity */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -388,8 +391,10 @@ static sy_status cpu_open(const struct sy_rt_config *config, struct sy_rt **out)
 const sy_cpu_kernel *sy_cpu_kernels_pick(const char **name)
 {
 #if defined(__x86_64__)
+    unsigned a, b, features = 0, d;
+    __get_cpuid(1, &a, &b, &features, &d);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma")) {
+        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma") && features & bit_F16C) {
         *name = "avx2";
         return sy_cpu_kernels_avx2;
     }
