@@ -345,10 +345,11 @@ SY_API sy_status sy_group_abort(sy_group *group);
  *   SY_RANK_MAJOR     each token once per destination rank; rows of source s are s * capacity and
  *                     following
  *
- * Capacity is the number of rows that the caller has room for: in all (TOKEN_MAJOR, EXPERT_PACKED),
- * per local expert (SLABS), per source (RANK_MAJOR). A row whose place lies at or beyond the
- * capacity is dropped: it is not delivered and adds nothing to a combine. True counts are always
- * reported, and `overflow` says that something was dropped. */
+ * Capacity is the number of rows that the caller has room for: in all (TOKEN_MAJOR,
+ * EXPERT_PACKED), per local expert (SLABS), per source (RANK_MAJOR). A row whose place lies at
+ * or beyond the capacity is dropped: it is not delivered and adds nothing to a combine. Padding
+ * at or beyond it is not written. True counts are always reported, and `overflow` says that
+ * something was dropped. */
 typedef enum sy_layout {
     SY_TOKEN_MAJOR = 1,
     SY_EXPERT_PACKED = 2,
@@ -362,7 +363,8 @@ typedef struct sy_route_config {
     int32_t mode;      /* sy_mode */
     int32_t layout;    /* sy_layout */
     int32_t topk;      /* K: 1 to topk_max; for dense maps the most experts of a token */
-    int32_t alignment; /* EXPERT_PACKED: rows, 1 to 65536; 0: 1 */
+    int32_t alignment; /* rows, 1 to 65536; 0: 1. Places follow it in EXPERT_PACKED only; the counts
+                          of sy_route_info in every layout */
     int64_t capacity;  /* rows as above; 0: what never overflows if no token repeats an id, but
                           not more than recv_rows_max in all */
 } sy_route_config;
@@ -378,10 +380,10 @@ SY_API sy_status sy_route_create(sy_group *group, const sy_route_config *config,
 SY_API sy_status sy_route_destroy(sy_route *route);
 
 /* One of the two. ids: [T, K] I32 or I64, -1 for no expert. map: [T, E] U8, non-zero where the
- * token goes; its selections are ordered by expert, and more than K of them are reported like an id
- * out of range. An id that is neither -1 nor an expert counts as -1, and every rank gets
- * SY_BAD_ROUTE with rank, token and value. Borrowed until the call has run on the stream; in
- * latency mode until the route's first dispatch has. */
+ * token goes; its selections are ordered by expert; of more than K the first K count, and the next
+ * one is reported like an id out of range, with k = K. An id that is neither -1 nor an expert
+ * counts as -1, and every rank gets SY_BAD_ROUTE with rank, token, k and value. Borrowed until the
+ * call has run on the stream; in latency mode until the route's first dispatch has. */
 typedef struct sy_route_input {
     size_t size;
     sy_tensor ids;
@@ -411,8 +413,10 @@ typedef struct sy_route_info {
 } sy_route_info;
 
 enum {
-    SY_TOTAL_TOKENS = 0, /* distinct tokens that came here */
-    SY_TOTAL_ROWS = 1,     /* the capacity that would have sufficed, padding included */
+    SY_TOTAL_TOKENS = 0,   /* distinct tokens that came here */
+    SY_TOTAL_ROWS = 1,     /* the capacity that would have sufficed: TOKEN_MAJOR: as many as tokens;
+                              EXPERT_PACKED: all rows, padding of the last group included; SLABS
+                              and RANK_MAJOR: the most of any slab */
     SY_TOTAL_DROPPED = 2,  /* rows dropped */
     SY_TOTAL_OVERFLOW = 3, /* 1 if any was */
     SY_TOTAL_BAD = 4,      /* 1 if a rank had ids out of range */
@@ -421,9 +425,7 @@ enum {
 
 SY_API sy_status sy_route_info_get(const sy_route *route, sy_route_info *info);
 
-/* The totals for the host: waits for the work on the route, within the deadline. Layouts by token:
- * TOTAL_ROWS equals TOTAL_TOKENS for TOKEN_MAJOR; for SLABS and RANK_MAJOR it is the largest count
- * of a slab. */
+/* The totals for the host: waits for the work on the route, within the deadline. */
 SY_API sy_status sy_route_totals(sy_route *route, int64_t totals[SY_TOTALS]);
 
 /* ---- 8. Dispatch -------------------------------------------------------------------------- */
@@ -466,7 +468,7 @@ typedef enum sy_quant {
  * mode one send may be open at a time. */
 typedef enum sy_phase { SY_WHOLE = 0, SY_SEND = 1, SY_RECEIVE = 2 } sy_phase;
 
-/* Types and shapes must be equal on all ranks, T and the outputs may differ. */
+/* Types and shapes must be equal on all ranks; T may differ, and which outputs a rank wants. */
 typedef struct sy_dispatch_args {
     size_t size;
     int32_t phase; /* sy_phase */
@@ -495,8 +497,9 @@ SY_API sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_s
 /* ---- 9. Combine --------------------------------------------------------------------------- */
 
 /* The way back: x holds a row for every row of the layout, and out[t] becomes a sum over the ranks
- * that token t went to. All arithmetic is fp32 without fused multiply-add, and every sum starts
- * from +0:
+ * that token t went to. Type and H are those of the experts' results: they need not be those of the
+ * dispatch (FP8 rows go, BF16 rows come back). All arithmetic is fp32 without fused multiply-add,
+ * and every sum starts from +0:
  *
  *   layouts by expert   term(t, r) = round(sum over k of [w(t, k) *] row(t, k))
  *   layouts by token    term(t, r) = [(sum over k of w(t, k)) *] row(t, r)
