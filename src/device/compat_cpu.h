@@ -107,6 +107,12 @@ SY_DEV void sy_block_sync(struct sy_ctx *c)
 }
 
 /* --- private words -------------------------------------------------------------------------- */
+SY_DEV sy_u32 sy_set_bits(sy_u32 *p, sy_u32 bits)
+{
+    sy_u32 was = *p;
+    *p = was | bits;
+    return was;
+}
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);

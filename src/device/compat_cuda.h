@@ -126,6 +126,10 @@ SY_DEV void sy_block_sync(struct sy_ctx *c)
 }
 
 /* --- private words -------------------------------------------------------------------------- */
+SY_DEV sy_u32 sy_set_bits(sy_u32 *p, sy_u32 bits)
+{
+    return atomicOr(p, bits);
+}
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return atomicAdd(p, v);

@@ -34,6 +34,29 @@ SY_DEV sy_s32 sy_read_id(const struct sy_dev *d, const struct sy_dev_route *r,
     return sy_check_id(d, r, sy_raw_id(t, token, k), token, k);
 }
 
+/* Eight selections of a token, from k on, and their ranks; ~0: none. The loads do not wait for each
+ * other. Per lane. */
+struct sy_eight {
+    sy_s32 id[8];
+    sy_u32 rank[8];
+};
+
+SY_DEV struct sy_eight sy_eight_ids(const struct sy_dev *d, const struct sy_dev_route *r,
+                                    const struct sy_dev_tensor *t, sy_u32 token, sy_u32 k)
+{
+    struct sy_eight e;
+    sy_s64 raw[8];
+    SY_UNROLL(8)
+    for (sy_u32 i = 0; i < 8; i++)
+        raw[i] = sy_raw_id(t, token, sy_min_u32(k + i, SY_TOPK(r) - 1));
+    SY_UNROLL(8)
+    for (sy_u32 i = 0; i < 8; i++) {
+        e.id[i] = k + i < SY_TOPK(r) ? sy_check_id(d, r, raw[i], token, k + i) : -1;
+        e.rank[i] = e.id[i] >= 0 ? sy_owner(d, e.id[i]) : ~0u;
+    }
+    return e;
+}
+
 /* The same from a map: the experts that are set, ascending, then -1. */
 SY_DEV void sy_read_map(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
                         const struct sy_dev_tensor *t, sy_u32 token, sy_s32 *ids)
@@ -53,16 +76,6 @@ SY_DEV void sy_read_map(struct sy_ctx *c, const struct sy_dev *d, const struct s
     }
     for (sy_u32 k = found + c->lane; k < topk; k += SY_LANES)
         ids[k] = -1;
-}
-
-/* Is selection k the first of its token on its rank? */
-SY_DEV int sy_is_first(const struct sy_dev *d, const sy_s32 *ids, sy_u32 k)
-{
-    sy_u32 rank = sy_owner(d, ids[k]);
-    for (sy_u32 i = 0; i < k; i++)
-        if (ids[i] >= 0 && sy_owner(d, ids[i]) == rank)
-            return 0;
-    return 1;
 }
 
 #endif

@@ -99,28 +99,6 @@ SY_DEV struct sy_dev_tensor sy_ld_ids(const struct sy_ldispatch_args *a)
     return t;
 }
 
-/* Eight selections of a token, from k on, and their ranks. Its loads do not wait for each other. */
-struct sy_eight {
-    sy_s32 id[8];
-    sy_u32 rank[8];
-};
-
-SY_DEV struct sy_eight sy_ld_eight(const struct sy_ldispatch_args *a, const struct sy_dev_tensor *t,
-                                   sy_u32 token, sy_u32 k)
-{
-    struct sy_eight e;
-    sy_s64 raw[8];
-    SY_UNROLL(8)
-    for (sy_u32 i = 0; i < 8; i++)
-        raw[i] = sy_raw_id(t, token, sy_min_u32(k + i, SY_TOPK(&a->r) - 1));
-    SY_UNROLL(8)
-    for (sy_u32 i = 0; i < 8; i++) {
-        e.id[i] = k + i < SY_TOPK(&a->r) ? sy_check_id(&a->d, &a->r, raw[i], token, k + i) : -1;
-        e.rank[i] = e.id[i] >= 0 ? sy_owner(&a->d, e.id[i]) : ~0u;
-    }
-    return e;
-}
-
 /* Adds tokens [first, end) to the block's counters: all warps, a lane per token. */
 SY_DEV void sy_ld_count(struct sy_ctx *c, const struct sy_ldispatch_args *a,
                         struct sy_ld_shared *sh, sy_u32 first, sy_u32 end)
@@ -131,7 +109,7 @@ SY_DEV void sy_ld_count(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         for (sy_u32 base = 0; base < SY_RANKS(&a->d); base += 32) {
             sy_u32 ranks = 0;
             for (sy_u32 k = 0; k < K; k += 8) {
-                struct sy_eight e = sy_ld_eight(a, &ids, t, k);
+                struct sy_eight e = sy_eight_ids(&a->d, &a->r, &ids, t, k);
                 SY_UNROLL(8)
                 for (sy_u32 i = 0; i < 8; i++) {
                     if (base == 0 && e.id[i] >= 0)

@@ -9,6 +9,10 @@
  *   place     each warp gives its chunks' selections their places and sends a record per row
  *   receive   records of all sources become this rank's part of the route
  *
+ * A warp takes a unit of 32 tokens at a time, a lane per token. For each rank and expert a word in
+ * shared memory has a bit per token of the unit that goes there: its ones are the unit's count, the
+ * ones below a token's bit the token's place among them.
+ *
  * Counts and answers are words that prove themselves. A source's words for the next route come only
  * after this rank's answers to the last, and the answers only after the source's counts, so one
  * copy of each suffices. A source writes records (route_meta, at its orders) after this rank's
@@ -53,63 +57,173 @@ SY_DEV int sy_route_gate(struct sy_ctx *c, const struct sy_op *op, sy_u32 which)
     return (int)*go; /* the same for all warps: the next barrier finds all or none */
 }
 
-/* --- count ---------------------------------------------------------------------------------- */
+/* --- units ---------------------------------------------------------------------------------- */
 
-/* The ids of tokens [first, end) become the route's. */
-SY_DEV void sy_take_ids(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 first, sy_u32 end)
+#define SY_UNIT 32u
+
+struct sy_unit {
+    sy_u32 first, n;       /* tokens                                                       */
+    sy_u32 *tokens;        /* [ranks + experts]: bit i: token first + i goes there         */
+    sy_u32 repeats;        /* per lane: selections of an expert that its token has already */
+    struct sy_goal *goals; /* [ranks], while rows are placed                         */
+};
+
+/* What a row to a rank needs to know of it. In shared memory, so that a token's rows do not each
+ * wait for the same loads. */
+struct sy_goal {
+    sy_u32 *records; /* at the place of the unit's first row there */
+    sy_u32 order;    /* of that row                                */
+    sy_u32 row;      /* its row, in the layouts by token           */
+    sy_u32 nth;      /* its number among this source's rows there  */
+    sy_u32 capacity;
+    sy_u32 first; /* expert */
+    sy_u32 reserved;
+};
+
+SY_STATIC_ASSERT(sizeof(struct sy_goal) == SY_ROUTE_GOAL_BYTES, "shape.h cuts the memory");
+
+SY_DEV struct sy_dev_tensor sy_route_ids(const struct sy_route_args *a)
 {
-    sy_s32 *ids = (sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    sy_u32 K = SY_TOPK(&a->r);
-    if (a->map.data)
-        for (sy_u32 t = first; t < end; t++)
-            sy_read_map(c, &a->d, &a->r, &a->map, t, ids + (sy_u64)t * K);
-    else
-        for (sy_u32 i = first * K + c->lane; i < end * K; i += SY_LANES)
-            ids[i] = sy_read_id(&a->d, &a->r, &a->ids, i / K, i % K);
+    struct sy_dev_tensor t;
+    t.data = (sy_u8 *)SY_ROUTE_AT(&a->r, ids);
+    t.stride0 = (sy_s64)SY_TOPK(&a->r) * 4;
+    t.stride1 = 4;
+    t.rows = a->tokens;
+    t.wide = 0;
+    return t;
 }
+
+/* Enters a token of the unit. keep: gets its ids, or NULL. Per lane. */
+SY_DEV void sy_unit_enter(const struct sy_route_args *a, struct sy_unit *u,
+                          const struct sy_dev_tensor *ids, sy_u32 i, sy_s32 *keep)
+{
+    sy_u32 K = SY_TOPK(&a->r), *by_expert = u->tokens + SY_RANKS(&a->d);
+    for (sy_u32 k = 0; k < K; k += 8) {
+        struct sy_eight e = sy_eight_ids(&a->d, &a->r, ids, u->first + i, k);
+        SY_UNROLL(8)
+        for (sy_u32 j = 0; j < 8; j++) {
+            if (keep && k + j < K)
+                keep[k + j] = e.id[j];
+            if (e.id[j] < 0)
+                continue;
+            sy_set_bits(u->tokens + e.rank[j], 1u << i);
+            u->repeats += sy_set_bits(by_expert + e.id[j], 1u << i) >> i & 1u;
+        }
+    }
+}
+
+/* The unit that begins at `first`, with all its tokens. ids: the caller's, which the route then
+ * keeps, or the route's own. */
+SY_DEV struct sy_unit sy_unit_begin(struct sy_ctx *c, const struct sy_route_args *a,
+                                    const struct sy_dev_tensor *ids, int keep, sy_u32 first,
+                                    sy_u32 end)
+{
+    struct sy_unit u;
+    sy_u32 words = SY_RANKS(&a->d) + a->d.experts, K = SY_TOPK(&a->r);
+    sy_s32 *own = (sy_s32 *)SY_ROUTE_AT(&a->r, ids);
+    u.first = first;
+    u.n = sy_min_u32(SY_UNIT, end - first);
+    u.tokens = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS) + c->warp * words;
+    u.goals = (struct sy_goal *)(c->shared + SY_ROUTE_SH_GOALS(SY_RANKS(&a->d), a->d.experts,
+                                                               a->d.local_max, c->warps)) +
+              c->warp * SY_RANKS(&a->d);
+    u.repeats = 0;
+    sy_warp_sync(c);
+    SY_FOR (i, c, words) {
+        u.tokens[i] = 0;
+    }
+    sy_warp_sync(c);
+    SY_FOR (i, c, u.n) {
+        sy_unit_enter(a, &u, ids, i, keep ? own + (sy_u64)(first + i) * K : 0);
+    }
+    sy_warp_sync(c);
+    return u;
+}
+
+/* Adds the unit to a chunk's counters. */
+SY_DEV void sy_unit_add(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_unit *u,
+                        sy_u32 *hist, int first)
+{
+    sy_u32 K = SY_TOPK(&a->r), R = SY_RANKS(&a->d);
+    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
+    SY_FOR (i, c, R + a->d.experts) {
+        hist[i] = (first ? 0 : hist[i]) + sy_ones(u->tokens[i]);
+    }
+    if (!sy_any(c, u->repeats != 0))
+        return;
+    sy_fence_device(c);
+    sy_warp_sync(c);
+    SY_FOR (i, c, u->n) {
+        const sy_s32 *own = ids + (sy_u64)(u->first + i) * K;
+        for (sy_u32 k = 0; k < K; k++)
+            if (own[k] >= 0 && !sy_is_first_of(own, k))
+                sy_add(hist + R + own[k], 1u);
+    }
+    sy_fence_device(c);
+    sy_warp_sync(c);
+}
+
+/* --- count ---------------------------------------------------------------------------------- */
 
 SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 chunk)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 *hist = sy_hist(d, chunk), K = SY_TOPK(&a->r);
-    sy_u32 first = chunk * a->chunk_tokens;
+    sy_s32 *own = (sy_s32 *)SY_ROUTE_AT(&a->r, ids);
+    struct sy_dev_tensor ids = a->map.data ? sy_route_ids(a) : a->ids;
+    sy_u32 first = chunk * a->chunk_tokens, K = SY_TOPK(&a->r);
     sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    SY_FOR (i, c, SY_RANKS(d) + d->experts) {
-        hist[i] = 0;
-    }
-    sy_take_ids(c, a, first, end);
-    sy_fence_device(c);
-    sy_warp_sync(c);
-    for (sy_u32 i = first * K + c->lane; i < end * K; i += SY_LANES) {
-        sy_u32 k = i % K;
-        sy_s32 id = ids[i];
-        if (id < 0)
-            continue;
-        sy_add(hist + SY_RANKS(d) + (sy_u32)id, 1u);
-        if (sy_is_first(d, ids + (i - k), k))
-            sy_add(hist + sy_owner(d, id), 1u);
+    for (sy_u32 t = first; a->map.data && t < end; t++)
+        sy_read_map(c, &a->d, &a->r, &a->map, t, own + (sy_u64)t * K);
+    for (sy_u32 t = first; t < end; t += SY_UNIT) {
+        struct sy_unit u = sy_unit_begin(c, a, &ids, !a->map.data, t, end);
+        sy_unit_add(c, a, &u, sy_hist(&a->d, chunk), t == first);
     }
 }
 
 /* --- scan ----------------------------------------------------------------------------------- */
 
 /* Turns one counter of all chunks into sums of the chunks before; the total goes behind the last.
- */
+ * A lane takes SCAN neighbours, so that their loads do not wait for each other. */
+#define SY_SCAN 4u
+
 SY_DEV void sy_route_scan(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 counter)
 {
     const struct sy_dev *d = &a->d;
     sy_u32 before = 0;
-    for (sy_u32 base = 0; base < a->chunks; base += SY_LANES) {
-        sy_u32 chunk = base + c->lane, sum, all;
-        sy_u32 n = chunk < a->chunks ? sy_hist(d, chunk)[counter] : 0;
-        sum = before + sy_scan(c, n, &all);
-        if (chunk < a->chunks)
-            sy_hist(d, chunk)[counter] = sum;
+    for (sy_u32 base = 0; base < a->chunks; base += SY_LANES * SY_SCAN) {
+        sy_u32 chunk = base + c->lane * SY_SCAN, sum = 0, all, n[SY_SCAN];
+        SY_UNROLL(4)
+        for (sy_u32 i = 0; i < SY_SCAN; i++)
+            n[i] = chunk + i < a->chunks ? sy_hist(d, chunk + i)[counter] : 0;
+        SY_UNROLL(4)
+        for (sy_u32 i = 0; i < SY_SCAN; i++)
+            sum += n[i];
+        sum = before + sy_scan(c, sum, &all);
+        SY_UNROLL(4)
+        for (sy_u32 i = 0; i < SY_SCAN; i++) {
+            if (chunk + i < a->chunks)
+                sy_hist(d, chunk + i)[counter] = sum;
+            sum += n[i];
+        }
         before += all;
     }
     if (c->lane == 0)
         sy_hist(d, a->chunks)[counter] = before;
+}
+
+/* The same for few chunks: a lane per counter. */
+SY_DEV void sy_route_scan_few(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 worker,
+                              sy_u32 workers)
+{
+    const struct sy_dev *d = &a->d;
+    for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) + d->experts;
+         i += workers * SY_LANES) {
+        sy_u32 sum = 0;
+        for (sy_u32 chunk = 0; chunk <= a->chunks; chunk++) {
+            sy_u32 n = chunk < a->chunks ? sy_hist(d, chunk)[i] : 0;
+            sy_hist(d, chunk)[i] = sum;
+            sum += n;
+        }
+    }
 }
 
 /* --- exchange ------------------------------------------------------------------------------- */
@@ -135,58 +249,68 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
     }
 }
 
-/* Answers: where each source's rows shall go. By one warp; `want` of the sources fills up there. */
+/* Answers: where each source's rows shall go. The warps share the work. */
 SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *base = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base);
     const sy_s32 *begin = (const sy_s32 *)SY_ROUTE_AT(&a->r, slab_begin);
     const sy_s32 *offset = (const sy_s32 *)SY_ROUTE_AT(&a->r, expert_offsets);
-    sy_u32 words = SY_BASE_HEAD + d->local;
-    sy_fence_publish(c);
-    for (sy_u32 s = 0; s < SY_RANKS(d); s++) {
+    sy_u32 words = SY_BASE_HEAD + d->local, turns = sy_div_up(words, SY_LANES);
+    for (sy_u32 u = c->warp; u < SY_RANKS(d) * turns; u += c->warps) {
+        sy_u32 s = (d->rank + u / turns) % SY_RANKS(d), i = u % turns * SY_LANES + c->lane;
         sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base);
-        to += (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
-        SY_FOR (i, c, words) {
-            sy_u32 v = i == SY_BASE_ROWS ? base[s] : a->r.capacity;
-            if (i >= SY_BASE_HEAD) {
-                sy_u32 e = i - SY_BASE_HEAD;
-                v = (sy_u32)begin[e * SY_RANKS(d) + s];
-                v += SY_LAYOUT(&a->r) == SY_L_PACKED ? (sy_u32)offset[e] : 0;
-            }
-            sy_put64(to + i, sy_word(op->epoch, v));
+        sy_u32 v = i == SY_BASE_ROWS ? base[s] : a->r.capacity;
+        if (i >= words)
+            continue;
+        if (i >= SY_BASE_HEAD) {
+            sy_u32 e = i - SY_BASE_HEAD;
+            v = (sy_u32)begin[e * SY_RANKS(d) + s];
+            v += SY_LAYOUT(&a->r) == SY_L_PACKED ? (sy_u32)offset[e] : 0;
         }
+        sy_put64(to + (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max) + i, sy_word(op->epoch, v));
     }
 }
 
-/* Waits for rank p's answer, checks it and keeps it. */
-SY_DEV int sy_route_answered(struct sy_ctx *c, const struct sy_route_args *a,
-                             const struct sy_op *op, sy_u32 p)
+/* Keeps one word of rank p's answer. Returns what is wrong with it, or 0. Per lane. */
+SY_DEV sy_u32 sy_route_keep(const struct sy_route_args *a, sy_u32 p, sy_u32 i, sy_u32 v)
 {
     const struct sy_dev *d = &a->d;
-    const sy_u64 *from = (const sy_u64 *)SY_OWN(d, route_base);
-    sy_u32 first = d->firsts[p], words = SY_BASE_HEAD + d->firsts[p + 1] - first, wrong = 0;
-    sy_u32 *want = sy_want(d);
-    from += (sy_u64)p * (SY_BASE_HEAD + d->local_max);
-    for (sy_u32 at = 0; at < words; at += SY_LANES) {
-        sy_u32 i = at + c->lane, v = 0;
-        if (!sy_wait_word(c, op, i < words ? from + i : 0, op->epoch, SY_FAULT_BASE, p, &v))
+    sy_u32 *want = sy_want(d), first = d->firsts[p], slabs = d->firsts[p + 1] - first;
+    if (i >= SY_BASE_HEAD) {
+        want[SY_RANKS(d) * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
+        return 0;
+    }
+    want[p * SY_BASE_HEAD + i] = v;
+    if (i == SY_BASE_ROWS)
+        return v > SY_RANKS(d) * a->r.tokens_limit || v >> 31 ? SY_FAULT_BYTES : 0;
+    if (SY_LAYOUT(&a->r) == SY_L_RANK)
+        slabs = SY_RANKS(d);
+    else if (SY_LAYOUT(&a->r) != SY_L_SLABS)
+        slabs = 1;
+    ((sy_u32 *)SY_ROUTE_AT(&a->r, extent))[p] = v * slabs;
+    return 0;
+}
+
+/* Waits for all ranks' answers, checks them and keeps them. The warps share the work. */
+SY_DEV int sy_route_answered(struct sy_ctx *c, const struct sy_route_args *a,
+                             const struct sy_op *op)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u32 turns = sy_div_up(SY_BASE_HEAD + d->local_max, SY_LANES), wrong = 0;
+    for (sy_u32 u = c->warp; u < SY_RANKS(d) * turns; u += c->warps) {
+        sy_u32 p = u / turns, i = u % turns * SY_LANES + c->lane, v = 0;
+        int in = i < SY_BASE_HEAD + d->firsts[p + 1] - d->firsts[p];
+        const sy_u64 *from = (const sy_u64 *)SY_OWN(d, route_base);
+        from += (sy_u64)p * (SY_BASE_HEAD + d->local_max) + i;
+        if (!sy_wait_word(c, op, in ? from : 0, op->epoch, SY_FAULT_BASE, p, &v))
             return 0;
-        if (i >= words)
+        if (!in)
             continue;
-        if (i == SY_BASE_ROWS && (v > SY_RANKS(d) * a->r.tokens_limit || v >> 31))
-            wrong = SY_FAULT_BYTES;
-        if (wrong)
-            sy_raise(c, op, sy_missed(d, wrong, p, from + i));
-        if (i < SY_BASE_HEAD)
-            want[p * SY_BASE_HEAD + i] = v;
-        else
-            want[SY_RANKS(d) * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
-        if (i == SY_BASE_CAPACITY)
-            ((sy_u32 *)SY_ROUTE_AT(&a->r, extent))[p] =
-                v * (SY_LAYOUT(&a->r) == SY_L_RANK    ? SY_RANKS(d)
-                     : SY_LAYOUT(&a->r) == SY_L_SLABS ? words - SY_BASE_HEAD
-                                                      : 1u);
+        sy_u32 what = sy_route_keep(a, p, i, v);
+        if (what)
+            sy_raise(c, op, sy_missed(d, what, p, from));
+        wrong |= what;
     }
     return !sy_any(c, wrong != 0);
 }
@@ -211,13 +335,13 @@ SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
     sy_block_sync(c);
     if (!*ready)
         return 0;
-    if (c->warp == 0) {
+    if (c->warp == 0)
         sy_counts(c, d, &a->r, heard);
-        sy_route_answer(c, a, op);
-    }
-    for (sy_u32 p = c->warp; p < SY_RANKS(d); p += c->warps)
-        if (!sy_route_answered(c, a, op, p) && c->lane == 0)
-            sy_store_shared(ready, 0u);
+    sy_block_sync(c);
+    sy_fence_publish(c); /* the records of the route before have been taken */
+    sy_route_answer(c, a, op);
+    if (!sy_route_answered(c, a, op) && c->lane == 0)
+        sy_store_shared(ready, 0u);
     sy_block_sync(c);
     return (int)*ready;
 }
@@ -237,71 +361,82 @@ SY_DEV sy_s32 sy_place_of(const struct sy_route_args *a, sy_u32 id, sy_u32 nth)
     return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_SLABS ? (id - d->firsts[rank]) * capacity + at : at);
 }
 
-/* Places for the rows by token; -1: dropped. */
-SY_DEV sy_s32 sy_row_of(const struct sy_route_args *a, sy_u32 rank, sy_u32 nth)
-{
-    const sy_u32 *want = sy_want(&a->d) + rank * SY_BASE_HEAD;
-    sy_u32 at = SY_LAYOUT(&a->r) == SY_L_RANK ? nth : want[SY_BASE_ROWS] + nth;
-    if (at >= want[SY_BASE_CAPACITY])
-        return -1;
-    return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_RANK ? a->d.rank * want[SY_BASE_CAPACITY] + at : at);
-}
-
-/* Steps through a chunk's selections in order, LANES at a time, and numbers them: pos becomes the
- * place of each selection (by expert) or nth (by token: of the first selection on each rank; -1
- * otherwise). `now`: running counters of this chunk. */
-SY_DEV void sy_route_number(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 *now,
-                            sy_u32 first, sy_u32 end)
+SY_DEV void sy_unit_goals(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_unit *u,
+                          const sy_u32 *hist)
 {
     const struct sy_dev *d = &a->d;
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    sy_s32 *pos = (sy_s32 *)SY_ROUTE_AT(&a->r, pos);
-    sy_u32 *nth = (sy_u32 *)SY_ROUTE_AT(&a->r, nth);
-    sy_u32 K = SY_TOPK(&a->r), turns = sy_div_up((end - first) * K, SY_LANES);
-    for (sy_u32 turn = 0; turn < turns; turn++) {
-        sy_u32 i = first * K + turn * SY_LANES + c->lane, k = i % K, n, rank = 0;
-        sy_s32 id = i < end * K ? ids[i] : -1;
-        int valid = id >= 0, head = valid && sy_is_first(d, ids + (i - k), k);
-        sy_u32 below = sy_rank_among_equal(c, valid ? SY_RANKS(d) + (sy_u32)id : ~c->lane, &n);
-        sy_u32 at = valid ? now[SY_RANKS(d) + id] + below : 0;
-        sy_warp_sync(c);
-        if (valid && below == n - 1)
-            now[SY_RANKS(d) + id] = at + 1;
-        if (valid)
-            rank = sy_owner(d, id);
-        below = sy_rank_among_equal(c, head ? rank : ~c->lane, &n);
-        sy_u32 row = head ? now[rank] + below : 0;
-        sy_warp_sync(c);
-        if (head && below == n - 1)
-            now[rank] = row + 1;
-        sy_warp_sync(c);
-        if (i >= end * K)
-            continue;
-        nth[i] = head ? row : SY_NOT_DELIVERED;
-        pos[i] = valid && sy_by_expert(SY_LAYOUT(&a->r)) ? sy_place_of(a, (sy_u32)id, at) : -1;
+    SY_FOR (p, c, SY_RANKS(d)) {
+        const sy_u32 *want = sy_want(d) + p * SY_BASE_HEAD;
+        struct sy_goal *goal = u->goals + p;
+        sy_u32 base = want[SY_BASE_ROWS], capacity = want[SY_BASE_CAPACITY], nth = hist[p];
+        int by_rank = SY_LAYOUT(&a->r) == SY_L_RANK;
+        goal->records = (sy_u32 *)SY_PEER(d, p, route_meta) + (sy_u64)(base + nth) * d->meta_words;
+        goal->order = base + nth;
+        goal->row = by_rank ? d->rank * capacity + nth : base + nth;
+        goal->nth = nth;
+        goal->capacity = by_rank ? (d->rank + 1) * capacity : capacity;
+        goal->first = d->firsts[p];
+    }
+    sy_warp_sync(c);
+}
+
+/* Selections of `id` that repeat one of the same token, in the unit's tokens before the i-th. Few
+ * routings have any. Per lane. */
+SY_DEV sy_u32 sy_unit_repeats(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 i,
+                              sy_s32 id)
+{
+    sy_u32 K = SY_TOPK(&a->r), n = 0;
+    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)u->first * K;
+    for (sy_u32 t = 0; t < i; t++) {
+        sy_u32 same = 0;
+        for (sy_u32 k = 0; k < K; k++)
+            same += ids[t * K + k] == id;
+        n += same ? same - 1 : 0;
+    }
+    return n;
+}
+
+/* The places of a token's selections, in the layouts by expert. Per lane. */
+SY_DEV void sy_route_number(const struct sy_route_args *a, const struct sy_unit *u,
+                            const sy_u32 *hist, sy_u32 i, int repeats)
+{
+    sy_u32 K = SY_TOPK(&a->r), R = SY_RANKS(&a->d), below = (1u << i) - 1u;
+    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)(u->first + i) * K;
+    sy_s32 *pos = (sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)(u->first + i) * K;
+    for (sy_u32 k = 0; k < K; k++) {
+        sy_s32 id = ids[k], at = -1;
+        if (id >= 0 && sy_by_expert(SY_LAYOUT(&a->r))) {
+            sy_u32 nth = hist[R + (sy_u32)id] + sy_ones(u->tokens[R + (sy_u32)id] & below);
+            for (sy_u32 o = 0; repeats && o < k; o++)
+                nth += ids[o] == id;
+            if (repeats)
+                nth += sy_unit_repeats(a, u, i, id);
+            at = sy_place_of(a, (sy_u32)id, nth);
+        }
+        pos[k] = at;
     }
 }
 
-/* The place that a row (the head selection k of a token, nth to its rank) is sent to; -1: none. */
-SY_DEV sy_s32 sy_row_target(const struct sy_route_args *a, const sy_s32 *ids, const sy_s32 *pos,
-                            sy_u32 k, sy_u32 nth)
+/* The place that a token's row on `rank` is sent to; -1: none. By expert: that of the first
+ * selection there which fits. nth: its number among the unit's rows there. */
+SY_DEV sy_s32 sy_row_target(const struct sy_route_args *a, const struct sy_goal *goal,
+                            const sy_s32 *ids, const sy_s32 *pos, sy_u32 rank, sy_u32 nth)
 {
-    sy_u32 rank = sy_owner(&a->d, ids[k]);
     if (!sy_by_expert(SY_LAYOUT(&a->r)))
-        return sy_row_of(a, rank, nth);
-    for (sy_u32 i = k; i < SY_TOPK(&a->r); i++)
-        if (ids[i] >= 0 && sy_owner(&a->d, ids[i]) == rank && pos[i] >= 0)
-            return pos[i];
+        return goal->row + nth < goal->capacity ? (sy_s32)(goal->row + nth) : -1;
+    for (sy_u32 k = 0; k < SY_TOPK(&a->r); k++)
+        if (ids[k] >= 0 && sy_owner(&a->d, ids[k]) == rank && pos[k] >= 0)
+            return pos[k];
     return -1;
 }
 
-/* Writes the record of a row to its receiver. */
-SY_DEV void sy_row_record(const struct sy_route_args *a, sy_u32 token, sy_u32 rank, sy_u32 order,
-                          sy_u32 fan_at, const sy_s32 *ids, const sy_s32 *pos)
+/* Writes the record of a row to its receiver. Per lane. */
+SY_DEV void sy_row_record(const struct sy_route_args *a, const struct sy_goal *goal, sy_u32 *to,
+                          sy_u32 token, sy_u32 rank, sy_u32 fan_at, const sy_s32 *ids,
+                          const sy_s32 *pos)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 *to = (sy_u32 *)SY_PEER(d, rank, route_meta) + (sy_u64)order * d->meta_words;
     int by_expert = sy_by_expert(SY_LAYOUT(&a->r));
+    SY_UNROLL(3)
     for (sy_u32 w = 0; w < SY_META_SEL + SY_TOPK(&a->r); w += 4) {
         struct sy_v16 v;
         for (sy_u32 i = 0; i < 4; i++) {
@@ -310,115 +445,128 @@ SY_DEV void sy_row_record(const struct sy_route_args *a, sy_u32 token, sy_u32 ra
                 word = token;
             else if (w + i == SY_META_FAN)
                 word = fan_at;
-            else if (k < SY_TOPK(&a->r) && ids[k] >= 0 && sy_owner(d, ids[k]) == rank)
-                word = by_expert ? (sy_u32)pos[k] : (sy_u32)ids[k] - d->firsts[rank];
+            else if (k < SY_TOPK(&a->r) && ids[k] >= 0 && sy_owner(&a->d, ids[k]) == rank)
+                word = by_expert ? (sy_u32)pos[k] : (sy_u32)ids[k] - goal->first;
             v.w[i] = word;
         }
         sy_put16(to + w, v);
     }
 }
 
-/* Selection i of the flat order, if it is a head: its destination entry, and the record. Per lane.
- */
-SY_DEV void sy_route_row(const struct sy_route_args *a, sy_u32 i)
+/* A token's row to one rank: its entry among the destinations, and the record. Returns 1 if it is
+ * delivered. Per lane. */
+SY_DEV sy_u32 sy_route_row(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 i,
+                           sy_u32 rank, sy_u32 fan_at)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 K = SY_TOPK(&a->r), token = i / K, k = i % K, fan_at = 0;
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
-    const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * K;
-    const sy_u32 *nth = (const sy_u32 *)SY_ROUTE_AT(&a->r, nth) + (sy_u64)token * K;
-    if (nth[k] == SY_NOT_DELIVERED)
-        return;
+    const struct sy_goal *goal = u->goals + rank;
+    sy_u32 token = u->first + i, nth = sy_ones(u->tokens[rank] & ((1u << i) - 1u));
+    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * SY_TOPK(&a->r);
+    const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * SY_TOPK(&a->r);
     struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
-    sy_u32 rank = sy_owner(d, ids[k]);
-    sy_s32 row = sy_row_target(a, ids, pos, k, nth[k]);
-    sy_u32 order = sy_want(d)[rank * SY_BASE_HEAD + SY_BASE_ROWS] + nth[k];
-    for (sy_u32 o = 0; o < K; o++)
-        if (nth[o] != SY_NOT_DELIVERED && sy_owner(d, ids[o]) < rank)
-            fan_at += sy_row_target(a, ids, pos, o, nth[o]) >= 0;
-    if (row >= 0) {
-        dst[fan_at].rank = rank;
-        dst[fan_at].row = (sy_u32)row;
-        dst[fan_at].order = order;
-        dst[fan_at].nth = nth[k];
-        sy_add((sy_u32 *)SY_ROUTE_AT(&a->r, goes) + rank * a->r.chunks + (nth[k] >> SY_CHUNK_SHIFT),
-               1u);
-    }
-    sy_row_record(a, token, rank, order, row >= 0 ? fan_at : SY_NOT_DELIVERED, ids, pos);
+    sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes) + rank * a->r.chunks;
+    sy_s32 row = sy_row_target(a, goal, ids, pos, rank, nth);
+    sy_row_record(a, goal, goal->records + (sy_u64)nth * a->d.meta_words, token, rank,
+                  row >= 0 ? fan_at : SY_NOT_DELIVERED, ids, pos);
+    if (row < 0)
+        return 0;
+    struct sy_v16 to = {{rank, (sy_u32)row, goal->order + nth, goal->nth + nth}};
+    sy_set16(dst + fan_at, to);
+    sy_add(goes + ((goal->nth + nth) >> SY_CHUNK_SHIFT), 1u);
+    return 1;
 }
 
-SY_DEV void sy_route_fan(const struct sy_route_args *a, sy_u32 token)
+/* A token's rows, in the order of ranks. Per lane. */
+SY_DEV void sy_route_rows(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 i)
 {
-    sy_u32 K = SY_TOPK(&a->r), fan = 0;
+    sy_u32 K = SY_TOPK(&a->r), token = u->first + i, fan = 0;
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
-    const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * K;
-    const sy_u32 *nth = (const sy_u32 *)SY_ROUTE_AT(&a->r, nth) + (sy_u64)token * K;
-    for (sy_u32 k = 0; k < K; k++)
-        if (nth[k] != SY_NOT_DELIVERED)
-            fan += sy_row_target(a, ids, pos, k, nth[k]) >= 0;
+    struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
+    for (sy_u32 base = 0; base < SY_RANKS(&a->d); base += 32) {
+        sy_u32 ranks = 0;
+        for (sy_u32 k = 0; k < K; k++) {
+            sy_u32 rank = ids[k] < 0 ? ~0u : sy_owner(&a->d, ids[k]);
+            if (rank - base < 32u)
+                ranks |= 1u << (rank - base);
+        }
+        for (; ranks; ranks &= ranks - 1)
+            fan += sy_route_row(a, u, i, base + sy_lowest(ranks), fan);
+    }
     ((sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token] = fan;
     for (; fan < SY_FAN(&a->r); fan++)
-        ((struct sy_dst *)SY_ROUTE_AT(&a->r, dst))[(sy_u64)token * SY_FAN(&a->r) + fan].rank =
-            SY_NO_RANK;
+        dst[fan].rank = SY_NO_RANK;
+}
+
+/* Tells each receiver how many records of the unit are there. */
+SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a,
+                            const struct sy_unit *u)
+{
+    const struct sy_dev *d = &a->d;
+    sy_fence_publish(c);
+    SY_FOR (p, c, SY_RANKS(d)) {
+        sy_u32 n = sy_ones(u->tokens[p]);
+        if (n)
+            sy_signal_add((sy_u32 *)SY_PEER(d, p, route_arrive) + d->rank, n);
+    }
 }
 
 SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 chunk)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 first = chunk * a->chunk_tokens, n = SY_RANKS(d) + d->experts;
+    struct sy_dev_tensor ids = sy_route_ids(a);
+    sy_u32 first = chunk * a->chunk_tokens, *hist = sy_hist(&a->d, chunk);
     sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
-    sy_u32 *now = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS) + c->warp * n, K = SY_TOPK(&a->r);
-    const sy_u32 *before = sy_hist(d, chunk);
-    SY_FOR (i, c, n) {
-        now[i] = before[i];
+    for (sy_u32 t = first; t < end; t += SY_UNIT) {
+        struct sy_unit u = sy_unit_begin(c, a, &ids, 0, t, end);
+        int repeats = sy_any(c, u.repeats != 0);
+        sy_unit_goals(c, a, &u, hist);
+        SY_FOR (i, c, u.n) {
+            sy_route_number(a, &u, hist, i, repeats);
+            sy_route_rows(a, &u, i);
+        }
+        sy_warp_sync(c);
+        sy_route_signal(c, a, &u);
+        if (t + SY_UNIT < end)
+            sy_unit_add(c, a, &u, hist, 0);
     }
-    sy_warp_sync(c);
-    sy_route_number(c, a, now, first, end);
-    sy_fence_device(c);
-    sy_warp_sync(c);
-    for (sy_u32 i = first * K + c->lane; i < end * K; i += SY_LANES)
-        sy_route_row(a, i);
-    for (sy_u32 t = first + c->lane; t < end; t += SY_LANES)
-        sy_route_fan(a, t);
 }
 
 /* --- receive -------------------------------------------------------------------------------- */
 
-/* Takes one record. Everything in it is checked: it is an index from now on. 1: a row really comes.
- */
-SY_DEV sy_u32 sy_route_take(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
-                            sy_u32 source, sy_u32 order)
+/* Takes one record. Everything in it is checked: it is an index from now on. Returns 1 if a row
+ * really comes, 0 if not, 2 if something is wrong. Per lane. */
+SY_DEV sy_u32 sy_route_take(const struct sy_route_args *a, sy_u32 source, sy_u32 order)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *from = (const sy_u32 *)SY_OWN(d, route_meta) + (sy_u64)order * d->meta_words;
     sy_s32 *sel = (sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
-    sy_u32 token = sy_get32(from + SY_META_TOKEN), fan_at = sy_get32(from + SY_META_FAN);
-    sy_u32 limit = d->local, wrong;
+    sy_u32 token = 0, fan_at = 0, limit = d->local, wrong = 0;
     if (SY_LAYOUT(&a->r) == SY_L_PACKED)
         limit = a->r.capacity;
     if (SY_LAYOUT(&a->r) == SY_L_SLABS)
         limit = a->r.capacity * d->local;
-    wrong = token >= a->r.tokens_limit || (fan_at >= SY_FAN(&a->r) && fan_at != SY_NOT_DELIVERED);
-    SY_FOR (k, c, SY_TOPK(&a->r)) {
-        sy_u32 v = sy_get32(from + SY_META_SEL + k);
-        wrong |= v >= limit && v != ~0u;
-        sel[k] = (sy_s32)v;
+    SY_UNROLL(3)
+    for (sy_u32 w = 0; w < SY_META_SEL + SY_TOPK(&a->r); w += 4) {
+        struct sy_v16 v = sy_get16(from + w);
+        for (sy_u32 i = 0; i < 4; i++) {
+            sy_u32 k = w + i - SY_META_SEL;
+            if (w + i == SY_META_TOKEN)
+                token = v.w[i];
+            else if (w + i == SY_META_FAN)
+                fan_at = v.w[i];
+            else if (k < SY_TOPK(&a->r)) {
+                wrong |= v.w[i] >= limit && v.w[i] != ~0u;
+                sel[k] = (sy_s32)v.w[i];
+            }
+        }
     }
-    if (c->lane == 0) {
-        ((sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order] = token;
-        ((sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order] = fan_at;
-    }
-    if (sy_any(c, wrong != 0)) {
-        if (c->lane == 0)
-            sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, source, from));
-        return 0;
-    }
+    ((sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order] = token;
+    ((sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order] = fan_at;
+    wrong |= token >= a->r.tokens_limit || (fan_at >= SY_FAN(&a->r) && fan_at != SY_NOT_DELIVERED);
+    if (wrong)
+        return 2;
     if (fan_at == SY_NOT_DELIVERED)
         return 0;
-    if (c->lane == 0)
-        sy_add((sy_u32 *)SY_ROUTE_AT(&a->r, returns) + source * a->r.chunks +
-                   (token >> SY_CHUNK_SHIFT),
-               1u);
+    sy_add((sy_u32 *)SY_ROUTE_AT(&a->r, returns) + source * a->r.chunks + (token >> SY_CHUNK_SHIFT),
+           1u);
     return 1;
 }
 
@@ -431,8 +579,13 @@ SY_DEV void sy_route_take_chunk(struct sy_ctx *c, const struct sy_route_args *a,
     sy_u32 *live = (sy_u32 *)SY_ROUTE_AT(&a->r, live) + source * a->r.chunks + chunk;
     sy_u32 *live_all = (sy_u32 *)SY_ROUTE_AT(&a->r, live_all) + source, n = 0;
     sy_u32 end = sy_min_u32((chunk + 1) << SY_CHUNK_SHIFT, (sy_u32)counts[source]);
-    for (sy_u32 nth = chunk << SY_CHUNK_SHIFT; nth < end; nth++)
-        n += sy_route_take(c, a, op, source, base[source] + nth);
+    for (sy_u32 nth = (chunk << SY_CHUNK_SHIFT) + c->lane; nth < end; nth += SY_LANES) {
+        sy_u32 got = sy_route_take(a, source, base[source] + nth);
+        if (got == 2)
+            sy_raise(c, op, sy_missed(&a->d, SY_FAULT_BYTES, source, a->d.heap));
+        n += got & 1u;
+    }
+    n = sy_sum(c, n);
     if (c->lane == 0) {
         *live = n;
         sy_add(live_all, n);
@@ -453,47 +606,45 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
             return 0;
         sy_route_take_chunk(c, a, op, s, u / SY_RANKS(d));
     }
+    sy_mark(c, 9);
     return 1;
 }
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
-/* Tells each receiver how many of its records this warp has sent. */
-SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 worker,
-                            sy_u32 workers)
-{
-    const struct sy_dev *d = &a->d;
-    sy_fence_publish(c);
-    for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
-        SY_FOR (p, c, SY_RANKS(d)) {
-            sy_u32 n = sy_hist(d, chunk + 1)[p] - sy_hist(d, chunk)[p];
-            if (n)
-                sy_signal_add((sy_u32 *)SY_PEER(d, p, route_arrive) + d->rank, n);
-        }
-}
-
 SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
+    /* Neighbouring chunks in different blocks: there are fewer than warps. */
+    sy_u32 worker = c->warp * c->blocks + c->block, workers = c->blocks * c->warps;
+    sy_mark(c, 0);
     for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
         sy_route_count(c, a, chunk);
+    sy_mark(c, 1);
     if (!sy_route_gate(c, op, 0))
         return 0;
-    for (sy_u32 i = worker; i < SY_RANKS(d) + d->experts; i += workers)
-        sy_route_scan(c, a, i);
+    sy_mark(c, 2);
+    if (a->chunks <= SY_LANES)
+        sy_route_scan_few(c, a, worker, workers);
+    else
+        for (sy_u32 i = worker; i < SY_RANKS(d) + d->experts; i += workers)
+            sy_route_scan(c, a, i);
     for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) * a->r.chunks;
          i += workers * SY_LANES)
         ((sy_u32 *)SY_ROUTE_AT(&a->r, goes))[i] = ((sy_u32 *)SY_ROUTE_AT(&a->r, returns))[i] = 0;
+    sy_mark(c, 3);
     if (!sy_route_gate(c, op, 1))
         return 0;
+    sy_mark(c, 4);
     if (c->block == 0 && !sy_route_exchange(c, a, op))
         return 0;
+    sy_mark(c, 5);
     if (!sy_route_gate(c, op, 2))
         return 0;
+    sy_mark(c, 6);
     for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
         sy_route_place(c, a, chunk);
-    sy_route_signal(c, a, worker, workers);
+    sy_mark(c, 7);
     return sy_route_receive(c, a, op);
 }
 
@@ -521,7 +672,8 @@ SY_DEV void sy_k_route(struct sy_ctx *c, const struct sy_route_args *a)
             *(sy_u64 *)SY_ROUTE_AT(&a->r, bad) = 0;
         sy_block_sync(c);
         for (sy_u32 t = c->warp; t < a->tokens; t += c->warps)
-            sy_take_ids(c, a, t, t + 1);
+            sy_read_map(c, &a->d, &a->r, &a->map, t,
+                        (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)t * SY_TOPK(&a->r));
         return;
     }
     int whole = sy_route_run(c, a, &op);

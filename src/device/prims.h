@@ -14,6 +14,7 @@
  * blocks    sy_block_sync    all warps of the block; only where every warp surely comes
  * private   sy_add, sy_max64 atomics, per lane, no order;  sy_load_word / sy_store_word
  *           acquire / release among the warps of this rank;  ..._shared among those of a block;
+ *           sy_set_bits      in the block's shared memory, by lanes of one warp; what was there
  *           sy_arrive        counts those who are through: the last may overwrite what they read
  * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
  *           sy_glance64      a word for its own sake, no order

@@ -73,9 +73,14 @@ struct sy_ring_control {
 #define SY_LD_SH_BYTES(ranks, experts, local_max, topk, fan, tail_bytes, row_bytes)                \
     (SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes) + (row_bytes))
 
-/* The route kernel: header | counters of a chunk, per warp (in between: what was heard). */
+/* The route kernel: header | counters of a unit, per warp (in between: what was heard) | goals. */
+#define SY_ROUTE_GOAL_BYTES 32u
 #define SY_ROUTE_SH_COUNTERS 64u
+#define SY_ROUTE_SH_GOALS(ranks, experts, local_max, warps)                                        \
+    SY_ALIGN_UP(SY_ROUTE_SH_COUNTERS + (warps) * ((ranks) + (experts)) * 4u +                      \
+                    SY_HEARD_BYTES(ranks, local_max),                                              \
+                16u)
 #define SY_ROUTE_SH_BYTES(ranks, experts, local_max, warps)                                        \
-    (SY_ROUTE_SH_COUNTERS + (warps) * ((ranks) + (experts)) * 4u + SY_HEARD_BYTES(ranks, local_max))
+    (SY_ROUTE_SH_GOALS(ranks, experts, local_max, warps) + (warps) * (ranks)*SY_ROUTE_GOAL_BYTES)
 
 #endif

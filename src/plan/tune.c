@@ -3,8 +3,9 @@
 
 #include <string.h>
 
-/* Tokens that one warp of the route kernel counts at least: fewer make more chunks to add up. */
-#define ROUTE_CHUNK_MIN 32u
+/* Tokens that a warp of the route kernel takes at a time, and a chunk is a multiple of
+ * (device/k_route.h, SY_UNIT). */
+#define ROUTE_UNIT 32u
 
 /* A store of 2 to 7 KB keeps the links even; larger ones queue up (GPU). */
 #define PIECE_BYTES 4096u
@@ -148,14 +149,15 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
 uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max)
 {
     uint64_t workers = (uint64_t)m->blocks_max * m->warps_max;
-    uint64_t chunks = (tokens_max + ROUTE_CHUNK_MIN - 1) / ROUTE_CHUNK_MIN;
+    uint64_t chunks = (tokens_max + ROUTE_UNIT - 1) / ROUTE_UNIT;
     return chunks < workers ? chunks : workers;
 }
 
+/* A block per chunk, until there are no more blocks; their other warps help with what follows. */
 sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
                        uint32_t *chunk_tokens, uint32_t *chunks)
 {
-    uint32_t warps = m->lanes > 1 ? 8 : 1, workers;
+    uint32_t warps = m->lanes > 1 ? 8 : 1, workers, units;
     while (warps > 1 &&
            SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, warps) > m->shared_max)
         warps /= 2;
@@ -163,13 +165,11 @@ sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, stru
     if (cut->shared_bytes > m->shared_max)
         return sy_fail(SY_UNSUPPORTED, "counters of %u ranks and %u experts do not fit a block",
                        w->ranks, w->experts);
+    units = (w->tokens + ROUTE_UNIT - 1) / ROUTE_UNIT;
     cut->warps = warps;
-    cut->blocks = (w->tokens + warps * ROUTE_CHUNK_MIN - 1) / (warps * ROUTE_CHUNK_MIN);
-    cut->blocks = cut->blocks ? least(cut->blocks, m->blocks_max) : 1;
+    cut->blocks = units ? least(units, m->blocks_max) : 1;
     workers = cut->blocks * warps;
-    *chunk_tokens = (w->tokens + workers - 1) / workers;
-    if (*chunk_tokens < ROUTE_CHUNK_MIN)
-        *chunk_tokens = ROUTE_CHUNK_MIN;
+    *chunk_tokens = units ? (units + workers - 1) / workers * ROUTE_UNIT : ROUTE_UNIT;
     *chunks = (w->tokens + *chunk_tokens - 1) / *chunk_tokens;
     return SY_OK;
 }
