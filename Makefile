@@ -1,4 +1,4 @@
-# Switchyard. `make help` lists what can be made. Building needs a C compiler and make, nothing else.
+# Switchyard. `make help` lists what can be made. Building needs a C compiler and make, no more.
 
 CC      ?= cc
 CXX     ?= c++

@@ -31,8 +31,8 @@ SY_DEV struct sy_v16 sy_pack(sy_u32 type, struct sy_acc a)
     SY_UNROLL(SY_COLUMNS)                                                                          \
     for (sy_u32 j = 0; j < (columns); j++)
 
-/* A block of SY_COLUMNS times 16 bytes of a row, per lane: what the target's loads want in flight is
- * SY_BATCH terms times SY_COLUMNS. `columns` is a constant in every caller. */
+/* A block of SY_COLUMNS times 16 bytes of a row, per lane: the target wants loads of SY_BATCH terms
+ * times SY_COLUMNS in flight. `columns` is a constant in every caller. */
 struct sy_block {
     struct sy_acc sum[SY_COLUMNS];
 };
