@@ -10,7 +10,7 @@ static sy_status take_x(const sy_route *route, const sy_combine_args *args,
     sy_tensor flat;
     int64_t bytes;
     SY_NEED(sy_given(&args->x), "x is missing (without rows its type and H are still needed)");
-    SY_TRY(sy_tensor_flatten(&args->x, "x", &flat));
+    SY_TRY(sy_rows_flatten(route, &args->x, "x", &flat));
     if (sy_layout_fixed(route->config.layout))
         x.rows_min = sy_route_extent(route->group, route->config.layout, route->config.capacity);
     SY_TRY(sy_take_given(&flat, &x, &a->x));
@@ -115,7 +115,7 @@ static void work_of(const sy_route *route, const sy_combine_args *args,
     w->pull = a->pull;
 }
 
-/* With the group's lock held. */
+/* With the group's order held. */
 static sy_status combine_locked(sy_route *route, const sy_combine_args *args, sy_stream *stream)
 {
     sy_group *group = route->group;
@@ -140,7 +140,8 @@ static sy_status combine_locked(sy_route *route, const sy_combine_args *args, sy
                              a.row_bytes,
                              a.carry,
                              sy_given(&args->weights),
-                             cut.shape.parts};
+                             cut.shape.parts,
+                             route->number};
     a.check = sy_check_word(same, sizeof same / sizeof *same);
     a.s = cut.shape;
     a.send = w.send;
@@ -151,10 +152,20 @@ static sy_status combine_locked(sy_route *route, const sy_combine_args *args, sy
     return sy_op_launch(route, stream, SY_KERNEL_combine, &cut, &a, sizeof a);
 }
 
+/* A hash of all tensors, for both halves. */
+static uint32_t hash_of(const sy_combine_args *args)
+{
+    enum { WORDS = (sizeof *args - offsetof(sy_combine_args, x)) / 8 };
+    uint64_t words[WORDS];
+    memcpy(words, &args->x, sizeof words);
+    return sy_check_word(words, WORDS);
+}
+
 sy_status sy_combine(sy_route *route, const sy_combine_args *args, sy_stream *stream)
 {
     sy_group *group;
     sy_status status;
+    uint32_t hash;
     int channel;
     SY_NEED(route && args && args->size >= sizeof *args,
             "sy_combine: NULL, or the arguments' size is not set");
@@ -166,12 +177,17 @@ sy_status sy_combine(sy_route *route, const sy_combine_args *args, sy_stream *st
         return sy_fail(SY_STATE, route->set ? "sy_combine: a latency route is dispatched first"
                                             : "sy_combine: the route has not been set");
     channel = route->dev.latency ? SY_CH_LCOMBINE : SY_CH_TCOMBINE;
-    pthread_mutex_lock(&group->lock);
-    status = sy_phase_begin(group, channel, args->phase, "sy_combine");
+    hash = hash_of(args);
+    pthread_mutex_lock(&group->order);
+    status = sy_phase_begin(route, channel, args->phase, hash, "sy_combine");
     if (status == SY_OK)
         status = combine_locked(route, args, stream);
     if (status == SY_OK)
-        sy_phase_began(group, channel, args->phase);
-    pthread_mutex_unlock(&group->lock);
+        sy_phase_began(route, channel, args->phase, hash);
+    pthread_mutex_unlock(&group->order);
+    if (status == SY_OK && args->phase != SY_RECEIVE)
+        sy_log(&group->log, SY_LOG_TRACE, "%s of route %llu: %lld tokens",
+               sy_channel_name(channel), (unsigned long long)route->number,
+               (long long)route->tokens);
     return status;
 }

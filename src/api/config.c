@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "boot/boot.h"
+#include "rt/cuda_engine.h"
 
 #define DEFAULT_LATENCY_TOKENS 128
+#define GPU_ROUTE_WARPS 8 /* of a block of the route kernel; sy_cut_route() never takes more */
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -36,6 +38,7 @@ static sy_status check_limits(const sy_group_config *c)
             "latency_views %d: 0, or from 2 to %d", (int)c->latency_views, SY_LAT_VIEWS_MAX);
     NEED_RANGE(user_bytes, 0, SY_HEAP_BYTES_MAX);
     NEED_RANGE(cpu_threads, 0, SY_CPU_THREADS_MAX);
+    NEED_RANGE(sms, 0, SY_SMS_MAX);
     SY_NEED(c->timeout_ns <= SY_TIMEOUT_NS_MAX, "timeout_ns: at most a day");
     SY_NEED((c->modes & ~(uint32_t)(SY_THROUGHPUT | SY_LATENCY)) == 0, "modes %#x", c->modes);
     SY_NEED(!c->allocator || (c->allocator->alloc && c->allocator->free),
@@ -44,14 +47,14 @@ static sy_status check_limits(const sy_group_config *c)
     return SY_OK;
 }
 
-static sy_status check_engine(const sy_group_config *c)
+static sy_status check_engine(struct sy_plan *plan, const sy_group_config *c)
 {
     sy_engine_info info = {.size = sizeof info};
-    sy_engine engine = c->engine == SY_ENGINE_AUTO ? SY_ENGINE_CPU : (sy_engine)c->engine;
     SY_NEED(c->engine >= SY_ENGINE_AUTO && c->engine <= SY_ENGINE_HIP, "engine %d", (int)c->engine);
-    SY_TRY(sy_engine_query(engine, &info));
+    SY_TRY(sy_engine_query((sy_engine)c->engine, &info));
     if (!info.available)
-        return sy_fail(SY_UNSUPPORTED, "engine: %s", info.detail);
+        return sy_fail(SY_UNSUPPORTED, "engine %s: %s", info.name, info.detail);
+    plan->engine = info.engine;
     return SY_OK;
 }
 
@@ -101,11 +104,15 @@ static sy_status place_experts(struct sy_plan *plan, const sy_group_config *c)
 
 /* --- sizes ---------------------------------------------------------------------------------- */
 
+static uint64_t latency_tokens(const sy_group_config *c)
+{
+    return (uint64_t)(c->latency_tokens_max ? c->latency_tokens_max
+                                            : least(c->tokens_max, DEFAULT_LATENCY_TOKENS));
+}
+
 static void fill_limits(struct sy_plan *plan, const sy_group_config *c)
 {
     struct sy_limits *m = &plan->limits;
-    int64_t lat = c->latency_tokens_max ? c->latency_tokens_max
-                                        : least(c->tokens_max, DEFAULT_LATENCY_TOKENS);
     m->ranks = (uint64_t)plan->ranks;
     m->experts = (uint64_t)c->experts;
     for (int32_t r = 0; r < plan->ranks; r++) {
@@ -114,7 +121,7 @@ static void fill_limits(struct sy_plan *plan, const sy_group_config *c)
     }
     m->topk_max = (uint64_t)c->topk_max;
     m->tokens_max = plan->modes & SY_THROUGHPUT ? (uint64_t)c->tokens_max : 0;
-    m->lat_tokens_max = plan->modes & SY_LATENCY ? (uint64_t)lat : 0;
+    m->lat_tokens_max = plan->modes & SY_LATENCY ? latency_tokens(c) : 0;
     m->recv_rows_max = (uint64_t)c->recv_rows_max;
     m->row_bytes_max = (uint64_t)c->row_bytes_max;
     m->scale_words_max = c->scale_words_max ? (uint64_t)c->scale_words_max
@@ -123,6 +130,27 @@ static void fill_limits(struct sy_plan *plan, const sy_group_config *c)
     m->lat_views = m->lat_tokens_max ? (uint64_t)(c->latency_views ? c->latency_views : 2) : 0;
     m->user_bytes =
         (uint64_t)(c->user_bytes + SY_REGION_ALIGN - 1) / SY_REGION_ALIGN * SY_REGION_ALIGN;
+}
+
+/* What the engine has to offer; a GPU's share of multiprocessors is the caller's choice. */
+static sy_status describe_machine(struct sy_plan *plan, const sy_group_config *c)
+{
+    struct sy_machine *m = &plan->machine;
+    struct sy_cuda_look look;
+    plan->threads = c->cpu_threads ? c->cpu_threads : (int32_t)plan->params.cpu_threads;
+    m->lanes = 1;
+    m->blocks_max = (uint32_t)plan->threads;
+    m->warps_max = 1;
+    m->shared_max = UINT64_MAX / 2;
+    if (plan->engine != SY_ENGINE_CUDA)
+        return SY_OK;
+    SY_TRY(sy_cuda_look(plan->rank, &look));
+    SY_NEED(c->sms <= look.sms, "sms %d: the GPU has %d", (int)c->sms, (int)look.sms);
+    m->lanes = 32;
+    m->blocks_max = (uint32_t)(c->sms ? c->sms : look.sms);
+    m->warps_max = GPU_ROUTE_WARPS;
+    m->shared_max = look.shared_max;
+    return SY_OK;
 }
 
 static sy_status make_sizes(struct sy_plan *plan)
@@ -155,19 +183,15 @@ sy_status sy_plan_open(struct sy_plan *plan, const sy_group_config *c)
     memset(plan, 0, sizeof *plan);
     SY_NEED(c && c->size >= sizeof *c, "sy_group_config: NULL, or its size is not set");
     plan->config = *c;
+    SY_TRY(find_ranks(plan, c));
     SY_TRY(sy_params_read(&plan->params));
     SY_TRY(check_limits(c));
-    SY_TRY(check_engine(c));
-    SY_TRY(find_ranks(plan, c));
+    SY_TRY(check_engine(plan, c));
     SY_TRY(place_experts(plan, c));
     plan->modes = c->modes ? c->modes : SY_THROUGHPUT | SY_LATENCY;
-    plan->threads = c->cpu_threads ? c->cpu_threads : (int32_t)plan->params.cpu_threads;
     plan->timeout_ns = c->timeout_ns ? c->timeout_ns : (uint64_t)plan->params.timeout_ms * 1000000u;
     plan->config.timeout_ns = plan->timeout_ns;
-    plan->machine.lanes = 1;
-    plan->machine.blocks_max = (uint32_t)plan->threads;
-    plan->machine.warps_max = 1;
-    plan->machine.shared_max = UINT64_MAX / 2;
+    SY_TRY(describe_machine(plan, c));
     fill_limits(plan, c);
     return make_sizes(plan);
 }
@@ -180,43 +204,67 @@ void sy_plan_close(struct sy_plan *plan)
 
 /* --- agreement ------------------------------------------------------------------------------ */
 
-/* What must be equal on all ranks, by name. */
-enum { SAME = 18 };
+/* What must be equal on all ranks, by name. Defaults are filled in, whatever the modes. */
+enum { SAME = 21 };
 
 static const char *const same_names[SAME] = {
-    "library version",  "engine",          "modes",         "experts",
-    "experts_per_rank", "topk_max",        "tokens_max",    "latency_tokens_max",
-    "row_bytes_max",    "scale_words_max", "recv_rows_max", "views",
-    "latency_views",    "user_bytes",      "timeout_ns",    "ranks",
-    "heap layout",      "SY_COMBINE_PATH"};
+    "library version", "engine",          "modes",
+    "experts",         "topk_max",        "tokens_max",
+    "row_bytes_max",   "scale_words_max", "latency_tokens_max",
+    "recv_rows_max",   "views",           "latency_views",
+    "user_bytes",      "sms",             "timeout_ns",
+    "SY_COMBINE_PATH", "SY_HEAP",         "ranks",
+    "heap layout",     "SMs of the GPU",  "shared memory of a block"};
 
 static void same_values(const struct sy_plan *plan, uint64_t v[SAME])
 {
     const struct sy_limits *m = &plan->limits;
-    uint64_t firsts = 0;
-    for (int32_t r = 0; r <= plan->ranks; r++) {
-        uint64_t two[] = {firsts, (uint64_t)plan->firsts[r]};
-        firsts = sy_check_word(two, 2);
-    }
+    const sy_group_config *c = &plan->config;
+    const int gpu = plan->engine != SY_ENGINE_CPU; /* threads of the CPU may differ */
     const uint64_t values[SAME] = {(uint64_t)sy_version_number(),
-                                   SY_ENGINE_CPU,
+                                   (uint64_t)plan->engine,
                                    plan->modes,
                                    m->experts,
-                                   firsts,
                                    m->topk_max,
-                                   m->tokens_max,
-                                   m->lat_tokens_max,
+                                   (uint64_t)c->tokens_max,
                                    m->row_bytes_max,
                                    m->scale_words_max,
-                                   m->recv_rows_max,
-                                   m->views,
-                                   m->lat_views,
+                                   latency_tokens(c),
+                                   (uint64_t)(c->recv_rows_max ? c->recv_rows_max
+                                                               : plan->ranks * c->tokens_max),
+                                   (uint64_t)(c->views ? c->views : 1),
+                                   (uint64_t)(c->latency_views ? c->latency_views : 2),
                                    m->user_bytes,
+                                   (uint64_t)c->sms,
                                    plan->timeout_ns,
+                                   (uint64_t)plan->params.combine_path,
+                                   (uint64_t)plan->params.heap,
                                    m->ranks,
                                    plan->heap.bytes,
-                                   (uint64_t)plan->params.combine_path};
+                                   gpu ? plan->machine.blocks_max : 0,
+                                   gpu ? plan->machine.shared_max : 0};
     memcpy(v, values, sizeof values);
+}
+
+/* The table of experts, in a message of its own: it may be long. */
+static sy_status agree_on_experts(const struct sy_plan *plan, struct sy_boot *boot)
+{
+    size_t n = (size_t)plan->ranks + 1, bytes = n * sizeof *plan->firsts;
+    int32_t *all = sy_zalloc(bytes * (size_t)plan->ranks);
+    sy_status status;
+    status = sy_boot_agree(boot, all ? SY_OK : sy_fail(SY_NO_MEMORY, "tables of experts"));
+    if (status == SY_OK)
+        status = sy_boot_allgather(boot, plan->firsts, all, bytes);
+    for (int32_t r = 1; status == SY_OK && r < plan->ranks; r++) {
+        const int32_t *zero = all, *it = all + (size_t)r * n;
+        for (size_t i = 0; status == SY_OK && i + 1 < n; i++)
+            if (it[i + 1] - it[i] != zero[i + 1] - zero[i])
+                status = sy_fail(SY_MISMATCH,
+                                 "experts_per_rank[%zu] differs: rank 0 has %d, rank %d has %d", i,
+                                 zero[i + 1] - zero[i], (int)r, it[i + 1] - it[i]);
+    }
+    sy_os->free(all);
+    return status;
 }
 
 sy_status sy_plan_agree(const struct sy_plan *plan, struct sy_boot *boot)
@@ -225,8 +273,9 @@ sy_status sy_plan_agree(const struct sy_plan *plan, struct sy_boot *boot)
     sy_status status;
     all = sy_zalloc(sizeof *all * (size_t)plan->ranks);
     same_values(plan, mine);
-    SY_TRY(sy_boot_agree(boot, all ? SY_OK : sy_fail(SY_NO_MEMORY, "configurations")));
-    status = sy_boot_allgather(boot, mine, all, sizeof mine);
+    status = sy_boot_agree(boot, all ? SY_OK : sy_fail(SY_NO_MEMORY, "configurations"));
+    if (status == SY_OK)
+        status = sy_boot_allgather(boot, mine, all, sizeof mine);
     for (int i = 0; status == SY_OK && i < SAME; i++)
         for (int32_t r = 1; status == SY_OK && r < plan->ranks; r++)
             if (all[r][i] != all[0][i])
@@ -234,7 +283,7 @@ sy_status sy_plan_agree(const struct sy_plan *plan, struct sy_boot *boot)
                                  same_names[i], (unsigned long long)all[0][i], (int)r,
                                  (unsigned long long)all[r][i]);
     sy_os->free(all);
-    return status;
+    return status == SY_OK ? agree_on_experts(plan, boot) : status;
 }
 
 /* --- questions ------------------------------------------------------------------------------ */
@@ -253,7 +302,9 @@ void sy_plan_sizes(const struct sy_plan *plan, sy_group_sizes *sizes)
     sizes->heap_bytes = plan->heap.bytes;
     sizes->device_bytes =
         plan->local.bytes + m->ranks * sizeof(void *) + m->experts * 4 + (m->ranks + 1) * 4;
-    sizes->host_bytes = (uint64_t)plan->threads * plan->shared_bytes;
+    sizes->host_bytes = sizeof(struct sy_report);
+    if (plan->engine == SY_ENGINE_CPU)
+        sizes->host_bytes += (uint64_t)plan->threads * plan->shared_bytes;
 }
 
 sy_status sy_group_sizes_get(const sy_group_config *config, sy_group_sizes *sizes)

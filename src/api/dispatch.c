@@ -100,7 +100,7 @@ static sy_status take_output(const sy_route *route, const sy_tensor *t, struct s
     sy_tensor flat;
     if (!sy_given(t))
         return SY_OK;
-    SY_TRY(sy_tensor_flatten(t, e.name, &flat));
+    SY_TRY(sy_rows_flatten(route, t, e.name, &flat));
     if (sy_layout_fixed(route->config.layout))
         e.rows_min = sy_route_extent(route->group, route->config.layout, route->config.capacity);
     SY_TRY(sy_take_given(&flat, &e, out));
@@ -176,7 +176,8 @@ static uint32_t check_of(const sy_route *route, const struct cargo *c, int32_t q
                              c->scale_words,
                              c->weighted,
                              (uint64_t)quant,
-                             parts};
+                             parts,
+                             route->number};
     return sy_check_word(same, sizeof same / sizeof *same);
 }
 
@@ -347,12 +348,23 @@ static sy_status dispatch_latency(sy_route *route, const sy_dispatch_args *args,
 
 /* --- the call ------------------------------------------------------------------------------- */
 
+/* A hash of all tensors, for both halves. */
+static uint32_t hash_of(const sy_dispatch_args *args)
+{
+    enum { WORDS = (offsetof(sy_dispatch_args, view) - offsetof(sy_dispatch_args, x)) / 8 };
+    uint64_t words[WORDS + 1];
+    memcpy(words, &args->x, WORDS * 8);
+    words[WORDS] = (uint64_t)args->quant;
+    return sy_check_word(words, WORDS + 1);
+}
+
 sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *stream)
 {
     sy_group *group;
     struct inputs in;
     sy_tensor view;
     sy_status status;
+    uint32_t hash;
     int channel;
     SY_NEED(route && args && args->size >= sizeof *args,
             "sy_dispatch: NULL, or the arguments' size is not set");
@@ -363,19 +375,24 @@ sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *
     SY_TRY(take_inputs(route, args, &in));
     memset(&view, 0, sizeof view);
     channel = route->dev.latency ? SY_CH_LDISPATCH : SY_CH_TDISPATCH;
-    pthread_mutex_lock(&group->lock);
-    status = sy_phase_begin(group, channel, args->phase, "sy_dispatch");
+    hash = hash_of(args);
+    pthread_mutex_lock(&group->order);
+    status = sy_phase_begin(route, channel, args->phase, hash, "sy_dispatch");
     if (status == SY_OK)
         status = route->dev.latency ? dispatch_latency(route, args, &in, stream, &view)
                                     : dispatch_throughput(route, args, &in, stream, &view);
     if (status == SY_OK) {
-        sy_phase_began(group, channel, args->phase);
+        sy_phase_began(route, channel, args->phase, hash);
         if (args->phase != SY_SEND) {
             route->placed = 1;
             memset(&route->ids, 0, sizeof route->ids);
         }
     }
-    pthread_mutex_unlock(&group->lock);
+    pthread_mutex_unlock(&group->order);
+    if (status == SY_OK && args->phase != SY_RECEIVE)
+        sy_log(&group->log, SY_LOG_TRACE, "%s of route %llu: %lld tokens, rows of %u bytes",
+               sy_channel_name(channel), (unsigned long long)route->number,
+               (long long)route->tokens, in.cargo.row_bytes);
     if (status == SY_OK && args->view)
         *args->view = view;
     return status;

@@ -20,8 +20,8 @@ enum told { TOLD_VOTE = 1, TOLD_BARRIER = 2 };
 /* Makes this rank's kernels leave. */
 static void stop_kernels(sy_group *group)
 {
-    sy_u32 *stop = (sy_u32 *)(group->dev.heap + group->dev.at.stop);
-    __atomic_store_n(stop, 1u, __ATOMIC_RELEASE);
+    sy_u32 *stop = (sy_u32 *)(void *)(group->dev.heap + group->dev.at.stop);
+    group->rt->ops->poke(group->rt, stop, 1);
 }
 
 static void spread_vote(void *context, const struct sy_fault_record *vote)
@@ -39,25 +39,37 @@ static int is_wait(uint32_t what)
     return what >= SY_FAULT_START && what <= SY_FAULT_SELF;
 }
 
-/* Has a kernel of any rank told this one something? */
+/* A kernel that waits for rows of many ranks does not know whose are missing. The first rank that
+ * has not begun the operation, or ~0. */
+static uint32_t not_begun(sy_group *group, const struct sy_fault_record *record)
+{
+    struct sy_start some[32];
+    uint64_t copy = record->channel * 2 + (record->epoch & 1); /* see records.h */
+    uint64_t at = group->dev.at.start + copy * group->dev.ranks * sizeof *some;
+    for (uint32_t p = 0; record->channel < SY_CHANNELS && p < group->dev.ranks; p += 32) {
+        uint32_t n = group->dev.ranks - p < 32 ? group->dev.ranks - p : 32;
+        group->rt->ops->read(group->rt, some, group->dev.heap + at + p * sizeof *some,
+                             n * sizeof *some);
+        for (uint32_t i = 0; i < n; i++)
+            if ((int32_t)((uint32_t)(some[i].value >> 32) - (uint32_t)record->epoch) < 0)
+                return p + i;
+    }
+    return UINT32_MAX;
+}
+
+/* Has a kernel of this rank told of a fault, its own or one that it heard of? */
 static void look_for_faults(sy_group *group)
 {
-    const sy_u32 *stop = (const sy_u32 *)(group->dev.heap + group->dev.at.stop);
-    const struct sy_fault_record *records =
-        (const struct sy_fault_record *)(group->dev.heap + group->dev.at.fault);
+    const struct sy_fault_record *told = &group->dev.report->fault;
     struct sy_fault_record record;
-    if (!__atomic_load_n(stop, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&told->what, __ATOMIC_ACQUIRE))
         return;
-    for (uint32_t p = 0; p < group->dev.ranks; p++) {
-        if (!__atomic_load_n(&records[p].what, __ATOMIC_ACQUIRE))
-            continue;
-        record = records[p];
-        record.reporter = p; /* written by p, whatever it says */
-        if (is_wait(record.what) && sy_jury_is_gone(&group->jury, record.culprit) == SY_GONE_LEFT)
-            record.what = SY_FAULT_LEFT;
-        sy_jury_blame(&group->jury, &record);
-        return;
-    }
+    record = *told;
+    if (is_wait(record.what) && record.culprit == UINT32_MAX)
+        record.culprit = not_begun(group, &record);
+    if (is_wait(record.what) && sy_jury_is_gone(&group->jury, record.culprit) == SY_GONE_LEFT)
+        record.what = SY_FAULT_LEFT;
+    sy_jury_blame(&group->jury, &record);
 }
 
 static void peer_gone(void *context, int32_t rank, sy_status how)
@@ -94,21 +106,21 @@ static void tick(void *context)
 /* Ids out of range are reported once, and the group goes on. */
 static sy_status take_notice(sy_group *group, sy_fault *fault)
 {
-    const struct sy_notice *notice =
-        (const struct sy_notice *)(group->dev.mine + group->dev.in.notice);
+    const struct sy_notice *notice = &group->dev.report->notice;
     struct sy_notice copy;
     char text[256];
     size_t size = fault ? fault->size : 0;
     int news;
-    group->rt->ops->read(group->rt, &copy, notice, sizeof copy);
     pthread_mutex_lock(&group->lock);
-    news = copy.seq != group->notices;
+    news = __atomic_load_n(&notice->seq, __ATOMIC_ACQUIRE) != group->notices;
+    copy = *notice;
     group->notices = copy.seq;
     pthread_mutex_unlock(&group->lock);
     if (!news)
         return SY_OK;
     sy_fail(SY_BAD_ROUTE, "rank %u, token %u, k %u: %d is no expert (0 to %u); it counted as -1",
             copy.rank, copy.token, copy.slot, (int)copy.value, group->dev.experts - 1);
+    sy_log(&group->log, SY_LOG_WARN, "%s", sy_last_error());
     if (fault) {
         strncpy(text, sy_last_error(), sizeof text - 1);
         text[sizeof text - 1] = 0;
@@ -190,12 +202,24 @@ static int32_t missing(const sy_group *group, uint64_t nth)
     return -1;
 }
 
+/* A rank that came and then left has come: its words arrive in their order, so this is asked after
+ * it is known to have left. */
+static int has_come(sy_group *group, uint64_t nth, int32_t rank)
+{
+    int come;
+    pthread_mutex_lock(&group->lock);
+    come = group->arrived[rank] >= nth;
+    pthread_mutex_unlock(&group->lock);
+    return come;
+}
+
 /* A rank is missing: does that end the wait? */
 static sy_status still_hoping(sy_group *group, uint64_t nth, int32_t rank, uint64_t since)
 {
     struct sy_fault_record record;
     SY_TRY(sy_group_fault(group, "sy_group_barrier"));
-    if (sy_jury_is_gone(&group->jury, (uint32_t)rank) == SY_GONE_LEFT)
+    if (sy_jury_is_gone(&group->jury, (uint32_t)rank) == SY_GONE_LEFT &&
+        !has_come(group, nth, rank))
         return sy_fail(SY_PEER_LOST, "sy_group_barrier: rank %d has left the group", (int)rank);
     if (sy_os->now_ns() - since < group->plan.timeout_ns)
         return SY_OK;

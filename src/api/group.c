@@ -2,11 +2,13 @@
  * a group in which something fails in faults.c. */
 #include "group.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "boot/boot.h"
 #include "boot/mesh.h"
 #include "config.h"
+#include "rt/cuda_engine.h"
 
 /* --- opening -------------------------------------------------------------------------------- */
 
@@ -16,15 +18,19 @@ static sy_status make_tables(sy_group *group)
     const struct sy_limits *m = &group->plan.limits;
     size_t peers = sizeof(sy_u8 *) * m->ranks, owner = sizeof(sy_u32) * m->experts;
     size_t firsts = sizeof(sy_u32) * (m->ranks + 1);
-    sy_u8 **peer_table;
+    sy_u8 **peer_table, *copy;
     sy_u32 *owner_table, *first_table;
+    sy_status status;
     group->tables_bytes = peers + owner + firsts;
     group->tables = group->rt->ops->alloc(group->rt, group->tables_bytes);
-    if (!group->tables)
+    copy = sy_zalloc(group->tables_bytes);
+    if (!group->tables || !copy) {
+        sy_os->free(copy);
         return sy_fail(SY_NO_MEMORY, "%zu bytes for tables", group->tables_bytes);
-    peer_table = (sy_u8 **)(void *)group->tables;
-    owner_table = (sy_u32 *)(void *)(group->tables + peers);
-    first_table = (sy_u32 *)(void *)(group->tables + peers + owner);
+    }
+    peer_table = (sy_u8 **)(void *)copy;
+    owner_table = (sy_u32 *)(void *)(copy + peers);
+    first_table = (sy_u32 *)(void *)(copy + peers + owner);
     for (uint32_t r = 0; r <= m->ranks; r++) {
         first_table[r] = (sy_u32)group->plan.firsts[r];
         if (r == m->ranks)
@@ -33,10 +39,12 @@ static sy_status make_tables(sy_group *group)
         for (int32_t e = group->plan.firsts[r]; e < group->plan.firsts[r + 1]; e++)
             owner_table[e] = r;
     }
-    group->dev.peers = peer_table;
-    group->dev.owner = owner_table;
-    group->dev.firsts = first_table;
-    return SY_OK;
+    status = group->rt->ops->write(group->rt, group->tables, copy, group->tables_bytes);
+    sy_os->free(copy);
+    group->dev.peers = (sy_u8 *const *)(void *)group->tables;
+    group->dev.owner = (const sy_u32 *)(void *)(group->tables + peers);
+    group->dev.firsts = (const sy_u32 *)(void *)(group->tables + peers + owner);
+    return status;
 }
 
 static sy_status make_dev(sy_group *group)
@@ -65,7 +73,8 @@ static sy_status make_dev(sy_group *group)
     d->at = plan->heap;
     d->in = plan->local;
     d->mine = group->rt->ops->alloc(group->rt, plan->local.bytes);
-    if (!d->mine)
+    d->report = group->rt->ops->alloc_host(group->rt, sizeof *d->report);
+    if (!d->mine || !d->report)
         return sy_fail(SY_NO_MEMORY, "%llu bytes of private memory",
                        (unsigned long long)plan->local.bytes);
     return make_tables(group);
@@ -73,16 +82,28 @@ static sy_status make_dev(sy_group *group)
 
 static sy_status open_engine(sy_group *group)
 {
-    struct sy_rt_config config = {group->plan.threads, (int32_t)group->plan.limits.ranks,
-                                  group->plan.params.cpu_idle_spins, group->plan.shared_bytes,
-                                  group->plan.config.allocator};
-    return sy_rt_cpu.open(&config, &group->rt);
+    const struct sy_plan *plan = &group->plan;
+    const int cuda = plan->engine == SY_ENGINE_CUDA;
+    struct sy_rt_config config = {.rank = plan->rank,
+                                  .threads = plan->threads,
+                                  .ranks = (int32_t)plan->limits.ranks,
+                                  .idle_spins = plan->params.cpu_idle_spins,
+                                  .shared_bytes = plan->shared_bytes,
+                                  .params = &plan->params,
+                                  .allocator = plan->config.allocator};
+    SY_TRY((cuda ? &sy_rt_cuda : &sy_rt_cpu)->open(&config, &group->rt));
+    group->heap.ops = cuda ? &sy_heap_vmm : &sy_heap_shm;
+    group->heap.rank = (uint32_t)plan->rank;
+    group->heap.ranks = (uint32_t)plan->ranks;
+    group->heap.bytes = plan->heap.bytes;
+    group->heap.gpu = cuda ? sy_rt_cuda_gpu(group->rt) : NULL;
+    group->heap.way = plan->params.heap;
+    return SY_OK;
 }
 
-/* All that needs no peer. */
+/* The rest that needs no peer. */
 static sy_status open_local(sy_group *group)
 {
-    SY_TRY(open_engine(group));
     if (sy_ualloc_open(&group->user, group->plan.limits.user_bytes))
         return sy_fail(SY_NO_MEMORY, "the book of sy_alloc()");
     return make_dev(group);
@@ -95,31 +116,64 @@ static sy_status open_group(sy_group *group, struct sy_boot *boot)
     const struct sy_plan *plan = &group->plan;
     SY_TRY(sy_plan_agree(plan, boot));
     SY_TRY(sy_mesh_open(boot, 0, &group->mesh));
-    SY_TRY(sy_boot_agree(boot, sy_heap_shm_make(&group->heap, (uint32_t)plan->rank,
-                                                (uint32_t)plan->ranks, plan->heap.bytes)));
-    SY_TRY(sy_boot_agree(boot, sy_heap_shm_join(&group->heap, group->mesh)));
+    SY_TRY(sy_boot_agree(boot, open_engine(group)));
+    SY_TRY(sy_boot_agree(boot, group->heap.ops->make(&group->heap, boot)));
+    SY_TRY(sy_boot_agree(boot, group->heap.ops->join(&group->heap, boot, group->mesh)));
     SY_TRY(sy_boot_agree(boot, open_local(group)));
     return sy_boot_agree(boot, sy_faults_watch(group));
 }
 
+/* Finds the other ranks, also if this one has failed already, which `local` says: they hear why. */
+static sy_status meet(const struct sy_plan *plan, sy_status local, struct sy_boot **boot)
+{
+    char why[SY_ERROR_TEXT];
+    sy_status status;
+    snprintf(why, sizeof why, "%s", sy_last_error());
+    if (!plan->ranks)
+        return local; /* nobody knows who the others are */
+    status = sy_boot_open(&plan->config, boot);
+    if (local != SY_OK)
+        sy_fail(local, "%s", why);
+    if (status == SY_OK)
+        return sy_boot_agree(*boot, local);
+    return local == SY_OK ? status : local;
+}
+
+static void open_log(sy_group *group)
+{
+    const sy_group_config *config = &group->plan.config;
+    group->log.fn = config->log;
+    group->log.context = config->log_context;
+    group->log.level =
+        config->log_level ? config->log_level : (int32_t)group->plan.params.log_level;
+    group->log.rank = group->plan.rank;
+}
+
 /* --- closing -------------------------------------------------------------------------------- */
 
-/* In any state of having been opened. */
+/* In any state of having been opened. The mesh's thread uses the engine and what it can reach, so
+ * it goes first. */
 static void close_group(sy_group *group)
 {
-    if (group->rt) {
-        group->rt->ops->stream_sync(group->rt, NULL);
-        group->rt->ops->free(group->rt, group->tables, group->tables_bytes);
-        group->rt->ops->free(group->rt, group->dev.mine, group->plan.local.bytes);
-        group->rt->ops->close(group->rt);
-    }
+    struct sy_rt *rt = group->rt;
+    if (rt)
+        rt->ops->finish(rt);
     sy_mesh_close(group->mesh);
+    if (rt) {
+        rt->ops->free(rt, group->tables, group->tables_bytes);
+        rt->ops->free(rt, group->dev.mine, group->plan.local.bytes);
+        rt->ops->free_host(rt, group->dev.report, sizeof *group->dev.report);
+    }
+    if (group->heap.ops)
+        group->heap.ops->close(&group->heap);
+    if (rt)
+        rt->ops->close(rt);
     sy_ualloc_close(&group->user);
-    sy_heap_close(&group->heap);
     sy_faults_close(group);
     sy_plan_close(&group->plan);
     pthread_cond_destroy(&group->arrival);
     pthread_mutex_destroy(&group->lock);
+    pthread_mutex_destroy(&group->order);
     sy_os->free(group);
 }
 
@@ -133,17 +187,16 @@ sy_status sy_group_create(const sy_group_config *config, sy_group **out)
     if (!group)
         return sy_fail(SY_NO_MEMORY, "a group");
     pthread_mutex_init(&group->lock, NULL);
+    pthread_mutex_init(&group->order, NULL);
     pthread_cond_init(&group->arrival, NULL);
-    SY_TRY_TO(done, sy_plan_open(&group->plan, config));
-    group->log.fn = config->log;
-    group->log.context = config->log_context;
-    group->log.level =
-        config->log_level ? config->log_level : (int32_t)group->plan.params.log_level;
-    group->log.rank = group->plan.rank;
-    SY_TRY_TO(done, sy_faults_open(group));
-    SY_TRY_TO(done, sy_boot_open(&group->plan.config, &boot));
-    status = open_group(group, boot);
-done:
+    status = sy_plan_open(&group->plan, config);
+    if (status == SY_OK)
+        status = sy_faults_open(group);
+    status = meet(&group->plan, status, &boot);
+    if (status == SY_OK) {
+        open_log(group);
+        status = open_group(group, boot);
+    }
     sy_boot_close(boot);
     if (status != SY_OK) {
         close_group(group);

@@ -1,8 +1,9 @@
 /* group.h - the group object, as the files of api/ share it.
  *
  * Ownership: the group owns its heap, mesh, engine and private memory; routes, streams and events
- * belong to the caller and die before it. `lock` guards what calls change; it is never held while
- * waiting for the engine. */
+ * belong to the caller and die before it. `lock` guards what calls and the mesh's thread change; it
+ * is never held while waiting. `order` is held from an operation's checks until it is on its stream,
+ * which may mean waiting for room there. */
 #ifndef SY_API_GROUP_H
 #define SY_API_GROUP_H
 
@@ -29,6 +30,7 @@ struct sy_plan {
     sy_group_config config;
     struct sy_params params;
     int32_t rank, ranks;
+    int32_t engine; /* sy_engine, not AUTO any more */
     uint32_t modes;
     int32_t threads;
     uint64_t timeout_ns;
@@ -39,6 +41,13 @@ struct sy_plan {
     struct sy_local_layout local;
     struct sy_machine machine;
     uint64_t shared_bytes;
+};
+
+/* A send half that waits for its receive half. */
+struct sy_half {
+    int open;
+    const sy_route *route;
+    uint32_t args; /* a hash of its arguments */
 };
 
 struct sy_group {
@@ -53,9 +62,12 @@ struct sy_group {
     uint8_t *tables; /* engine memory: peers, owner, firsts */
     size_t tables_bytes;
 
-    pthread_mutex_t lock;
+    pthread_mutex_t order;
     uint64_t calls[SY_CHANNELS]; /* operations asked for; the send half counts */
-    int open_send[SY_CHANNELS];  /* a send half waits for its receive half     */
+    struct sy_half halves[SY_CHANNELS];
+    uint64_t routings; /* sy_route_set(), in both modes */
+
+    pthread_mutex_t lock;
     uint64_t barriers;      /* begun here                                    */
     uint64_t *arrived;      /* [ranks] barriers that a rank has begun; owned */
     pthread_cond_t arrival; /* arrived, or a rank is gone                    */
@@ -73,6 +85,7 @@ struct sy_route {
     sy_event *done; /* recorded behind the route's last operation */
     int set;        /* sy_route_set() has been called              */
     int placed;     /* counts and places are on the stream         */
+    uint64_t number;            /* of the sy_route_set(), the same on all ranks */
     int64_t tokens;
     struct sy_dev_tensor ids; /* latency: the caller's, until the first dispatch */
 };

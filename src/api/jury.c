@@ -11,6 +11,11 @@
 static const char *const channel_names[SY_CHANNELS] = {"routing", "dispatch", "combine",
                                                        "latency dispatch", "latency combine"};
 
+const char *sy_channel_name(int channel)
+{
+    return channel_names[channel];
+}
+
 /* What a rank waited for, by sy_fault_what. */
 static const char *const waited_for[] = {
     [SY_FAULT_START] = "to begin it",      [SY_FAULT_COUNT] = "to send its counts",
@@ -43,6 +48,8 @@ static sy_status status_of(uint32_t what)
 static void describe_wait(const struct sy_fault_record *r, uint64_t timeout_ns, sy_fault *f,
                           const char *op)
 {
+    int word = r->what == SY_FAULT_START || r->what == SY_FAULT_COUNT || r->what == SY_FAULT_BASE ||
+               r->what == SY_FAULT_FETCH; /* its upper half is what was waited for */
     char who[32];
     const char *what =
         r->what < sizeof waited_for / sizeof *waited_for ? waited_for[r->what] : NULL;
@@ -53,7 +60,8 @@ static void describe_wait(const struct sy_fault_record *r, uint64_t timeout_ns, 
     snprintf(f->text, sizeof f->text,
              "%s %llu: rank %u waited %llu ms for %s %s (expected %llu, seen %llu)", op,
              (unsigned long long)r->epoch, r->reporter, (unsigned long long)(timeout_ns / 1000000),
-             who, what ? what : "?", (unsigned long long)r->expected, (unsigned long long)r->seen);
+             who, what ? what : "?", (unsigned long long)r->expected,
+             (unsigned long long)(word ? r->seen >> 32 : r->seen));
 }
 
 void sy_jury_describe(const struct sy_fault_record *r, uint64_t timeout_ns, sy_fault *f)
@@ -70,7 +78,9 @@ void sy_jury_describe(const struct sy_fault_record *r, uint64_t timeout_ns, sy_f
         break;
     case SY_FAULT_CHECK:
         snprintf(f->text, sizeof f->text,
-                 "%s %llu: rank %u runs it with other types or shapes than rank %u", op, epoch,
+                 "%s %llu: rank %u runs it with another route, or other types or shapes, than "
+                 "rank %u",
+                 op, epoch,
                  r->culprit, r->reporter);
         break;
     case SY_FAULT_BYTES:
@@ -137,6 +147,11 @@ sy_status sy_jury_open(struct sy_jury *v, uint32_t rank, uint32_t ranks, uint64_
     v->rank = rank;
     v->ranks = ranks;
     v->timeout_ns = timeout_ns;
+    v->wait_ns = timeout_ns / 4;
+    if (v->wait_ns < SY_VOTE_WAIT_LEAST_NS)
+        v->wait_ns = SY_VOTE_WAIT_LEAST_NS;
+    if (v->wait_ns > SY_VOTE_WAIT_MOST_NS)
+        v->wait_ns = SY_VOTE_WAIT_MOST_NS;
     v->votes = sy_zalloc(sizeof *v->votes * ranks);
     v->gone = sy_zalloc(ranks);
     pthread_mutex_init(&v->lock, NULL);
@@ -161,7 +176,7 @@ void sy_jury_close(struct sy_jury *v)
 static void settle(struct sy_jury *v)
 {
     const struct sy_fault_record *best = v->votes + v->rank;
-    int late = v->begun_ns && sy_os->now_ns() - v->begun_ns > SY_VOTE_WAIT_NS;
+    int late = v->begun_ns && sy_os->now_ns() - v->begun_ns > v->wait_ns;
     if (v->final || !v->begun_ns)
         return;
     for (uint32_t p = 0; p < v->ranks; p++) {

@@ -13,14 +13,17 @@
 #include "base/status.h"
 #include "layout/records.h"
 
-/* Longest wait for the votes of ranks that are there but do not vote. */
-#define SY_VOTE_WAIT_NS 2000000000ull
+/* Longest wait for the votes of ranks that are there but do not vote: a quarter of the group's
+ * timeout, within these bounds. */
+#define SY_VOTE_WAIT_LEAST_NS 100000000ull
+#define SY_VOTE_WAIT_MOST_NS 2000000000ull
 
 struct sy_jury {
     pthread_mutex_t lock;
     pthread_cond_t settled;
     uint32_t rank, ranks;
     uint64_t timeout_ns; /* the group's, for texts        */
+    uint64_t wait_ns;    /* for votes                     */
     uint64_t begun_ns;   /* 0: no fault                   */
     int final;
     sy_fault fault;                /* when final                    */
@@ -57,6 +60,8 @@ sy_status sy_jury_get(struct sy_jury *v, int wait, sy_fault *fault);
 
 /* The status and the line of text that a record amounts to. */
 void sy_jury_describe(const struct sy_fault_record *record, uint64_t timeout_ns,
-                         sy_fault *fault);
+                      sy_fault *fault);
+
+const char *sy_channel_name(int channel); /* "dispatch" */
 
 #endif

@@ -30,22 +30,55 @@ uint64_t sy_heap_offset(const sy_group *group, const struct sy_dev_tensor *t, ui
     return in_views || in_user ? offset : UINT64_MAX;
 }
 
-sy_status sy_phase_begin(sy_group *group, int channel, int32_t phase, const char *call)
+sy_status sy_phase_begin(const sy_route *route, int channel, int32_t phase, uint32_t args,
+                         const char *call)
 {
-    int open = group->open_send[channel];
+    const struct sy_half *half = route->group->halves + channel;
     SY_NEED(phase >= SY_WHOLE && phase <= SY_RECEIVE, "%s: phase %d", call, (int)phase);
-    if (phase == SY_RECEIVE && !open)
+    if (phase == SY_RECEIVE && !half->open)
         return sy_fail(SY_STATE, "%s: a receive half without a send half", call);
-    if (phase != SY_RECEIVE && open)
+    if (phase != SY_RECEIVE && half->open)
         return sy_fail(SY_STATE, "%s: a send half still waits for its receive half", call);
+    if (phase == SY_RECEIVE && half->route != route)
+        return sy_fail(SY_STATE, "%s: the open send half is that of another route", call);
+    SY_NEED(phase != SY_RECEIVE || half->args == args,
+            "%s: the receive half has other arguments than the send half", call);
     return SY_OK;
 }
 
-void sy_phase_began(sy_group *group, int channel, int32_t phase)
+void sy_phase_began(const sy_route *route, int channel, int32_t phase, uint32_t args)
 {
-    group->open_send[channel] = phase == SY_SEND;
+    struct sy_half *half = route->group->halves + channel;
+    half->open = phase == SY_SEND;
+    half->route = route;
+    half->args = args;
     if (phase != SY_RECEIVE)
-        group->calls[channel]++;
+        route->group->calls[channel]++;
+}
+
+int sy_between_halves(const sy_route *route)
+{
+    int between = 0;
+    for (int i = 0; i < SY_CHANNELS; i++)
+        between |= route->group->halves[i].open && route->group->halves[i].route == route;
+    return between;
+}
+
+sy_status sy_rows_flatten(const sy_route *route, const sy_tensor *t, const char *name,
+                          sy_tensor *flat)
+{
+    int32_t layout = route->config.layout;
+    int64_t slabs = layout == SY_EXPERT_SLABS ? route->group->dev.local : route->group->dev.ranks;
+    *flat = *t;
+    if (!sy_given(t) || t->dims != 3)
+        return SY_OK;
+    SY_NEED(sy_layout_fixed(layout),
+            "%s: 3 dimensions; only the rows of EXPERT_SLABS and RANK_MAJOR come in slabs", name);
+    SY_NEED(t->shape[0] == slabs && t->shape[1] == route->config.capacity,
+            "%s: %lld slabs of %lld rows, and the route has %lld of %lld", name,
+            (long long)t->shape[0], (long long)t->shape[1], (long long)slabs,
+            (long long)route->config.capacity);
+    return sy_tensor_flatten(t, name, flat);
 }
 
 sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel,
@@ -53,6 +86,5 @@ sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel
 {
     sy_group *group = route->group;
     struct sy_grid grid = {cut->blocks, cut->warps, cut->shared_bytes};
-    SY_TRY(group->rt->ops->launch(group->rt, stream, kernel, &grid, args, bytes));
-    return group->rt->ops->event_record(group->rt, route->done, stream);
+    return group->rt->ops->launch(group->rt, stream, kernel, &grid, args, bytes, route->done);
 }

@@ -22,11 +22,20 @@ sy_status sy_take_given(const sy_tensor *t, const struct sy_expect *expect,
 uint64_t sy_heap_offset(const sy_group *group, const struct sy_dev_tensor *t, uint64_t row_bytes,
                         uint64_t rows);
 
-/* Halves: may this phase run now on this channel? Then it counts; with the group's lock held. */
-sy_status sy_phase_begin(sy_group *group, int channel, int32_t phase, const char *call);
-void sy_phase_began(sy_group *group, int channel, int32_t phase);
+/* Halves: may this phase run now on this channel? `args`: a hash of what both halves must share. If
+ * it has begun, it counts. With the group's order held. */
+sy_status sy_phase_begin(const sy_route *route, int channel, int32_t phase, uint32_t args,
+                         const char *call);
+void sy_phase_began(const sy_route *route, int channel, int32_t phase, uint32_t args);
 
-/* Launches and records the route's event; with the group's lock held. */
+/* Whether one of the route's operations is between its halves; with the group's order held. */
+int sy_between_halves(const sy_route *route);
+
+/* A tensor of rows, which may come as slabs, as one of two dimensions. */
+sy_status sy_rows_flatten(const sy_route *route, const sy_tensor *t, const char *name,
+                          sy_tensor *flat);
+
+/* Launches and records the route's event; with the group's order held. */
 sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel,
                        const struct sy_cut *cut, const void *args, size_t bytes);
 

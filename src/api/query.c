@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "rt/cpu_kernels.h"
+#include "rt/cuda_engine.h"
 
 #ifndef SY_BUILD_NAME
 #define SY_BUILD_NAME "source"
@@ -46,14 +47,22 @@ sy_status sy_engine_query(sy_engine engine, sy_engine_info *info)
     size = info->size;
     memset(info, 0, sizeof *info);
     info->size = size;
-    info->engine = engine == SY_ENGINE_AUTO ? SY_ENGINE_CPU : (int32_t)engine;
-    if (info->engine == SY_ENGINE_CPU) {
+    info->engine = (int32_t)engine;
+    if (engine == SY_ENGINE_AUTO)
+        info->engine = sy_cuda_devices() > 0 ? SY_ENGINE_CUDA : SY_ENGINE_CPU;
+    switch (info->engine) {
+    case SY_ENGINE_CPU:
         query_cpu(info);
-        return SY_OK;
+        break;
+    case SY_ENGINE_CUDA:
+        sy_cuda_query(info);
+        break;
+    default:
+        snprintf(info->name, sizeof info->name, "HIP");
+        snprintf(info->detail, sizeof info->detail,
+                 "this version of the library has no HIP engine");
+        break;
     }
-    snprintf(info->name, sizeof info->name, "%s", engine == SY_ENGINE_CUDA ? "CUDA" : "HIP");
-    snprintf(info->detail, sizeof info->detail, "this version of the library has no %s engine",
-             info->name);
     return SY_OK;
 }
 
@@ -69,7 +78,7 @@ sy_status sy_group_info_get(const sy_group *group, sy_group_info *info)
     info->size = size;
     info->rank = group->plan.rank;
     info->ranks = group->plan.ranks;
-    info->engine = SY_ENGINE_CPU;
+    info->engine = group->plan.engine;
     info->experts = (int32_t)m->experts;
     info->experts_first = (int32_t)group->dev.first;
     info->experts_local = (int32_t)group->dev.local;

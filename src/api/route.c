@@ -105,6 +105,28 @@ sy_status sy_route_bytes(sy_group *group, const sy_route_config *config, size_t 
     return SY_OK;
 }
 
+/* The caller's memory, or the library's own if that is NULL. */
+static sy_status prepare_memory(sy_route *route, void *memory)
+{
+    struct sy_rt *rt = route->group->rt;
+    const sy_u64 zero = 0;
+    route->owned = !memory;
+    route->memory = memory ? memory : rt->ops->alloc(rt, route->bytes);
+    if (!route->memory)
+        return sy_fail(SY_NO_MEMORY, "%zu bytes for a route", route->bytes);
+    route->dev.memory = route->memory;
+    /* The one word that must be zero before the first use; the rest is written before it is read.
+     */
+    return rt->ops->write(rt, route->memory + route->dev.at.bad, &zero, sizeof zero);
+}
+
+static void release_memory(sy_route *route)
+{
+    struct sy_rt *rt = route->group->rt;
+    if (route->owned && route->memory)
+        rt->ops->free(rt, route->memory, route->bytes);
+}
+
 sy_status sy_route_create(sy_group *group, const sy_route_config *config, void *memory,
                           sy_route **out)
 {
@@ -121,22 +143,14 @@ sy_status sy_route_create(sy_group *group, const sy_route_config *config, void *
     route->config = full;
     describe(group, &full, &route->dev);
     route->bytes = route->dev.at.bytes;
-    route->owned = !memory;
-    status = group->rt->ops->event_create(group->rt, &route->done);
-    if (status == SY_OK && !memory)
-        memory = group->rt->ops->alloc(group->rt, route->bytes);
-    if (status == SY_OK && !memory)
-        status = sy_fail(SY_NO_MEMORY, "%zu bytes for a route", route->bytes);
+    status = prepare_memory(route, memory);
+    if (status == SY_OK)
+        status = group->rt->ops->event_create(group->rt, 0, &route->done);
     if (status != SY_OK) {
-        group->rt->ops->event_destroy(group->rt, route->done);
+        release_memory(route);
         sy_os->free(route);
         return status;
     }
-    route->memory = memory;
-    route->dev.memory = memory;
-    /* The one word that must be zero before the first use; the rest is written before it is read.
-     */
-    memset(route->memory + route->dev.at.bad, 0, sizeof(sy_u64));
     pthread_mutex_lock(&group->lock);
     group->objects++;
     pthread_mutex_unlock(&group->lock);
@@ -152,8 +166,12 @@ sy_status sy_route_destroy(sy_route *route)
     group = route->group;
     group->rt->ops->event_sync(group->rt, route->done);
     group->rt->ops->event_destroy(group->rt, route->done);
-    if (route->owned)
-        group->rt->ops->free(group->rt, route->memory, route->bytes);
+    release_memory(route);
+    pthread_mutex_lock(&group->order);
+    for (int i = 0; i < SY_CHANNELS; i++)
+        if (group->halves[i].route == route)
+            group->halves[i].route = NULL; /* another may get its address */
+    pthread_mutex_unlock(&group->order);
     pthread_mutex_lock(&group->lock);
     group->objects--;
     pthread_mutex_unlock(&group->lock);
@@ -196,8 +214,8 @@ static sy_status set_latency(sy_route *route, const sy_route_input *in, struct s
         return SY_OK;
     }
     a->only_ids = 1;
-    SY_TRY(group->rt->ops->launch(group->rt, stream, SY_KERNEL_route, &grid, a, sizeof *a));
-    return group->rt->ops->event_record(group->rt, route->done, stream);
+    return group->rt->ops->launch(group->rt, stream, SY_KERNEL_route, &grid, a, sizeof *a,
+                                  route->done);
 }
 
 static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_stream *stream)
@@ -215,8 +233,8 @@ static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_str
     grid.blocks = cut.blocks;
     grid.warps = cut.warps;
     grid.shared_bytes = cut.shared_bytes;
-    SY_TRY(group->rt->ops->launch(group->rt, stream, SY_KERNEL_route, &grid, a, sizeof *a));
-    return group->rt->ops->event_record(group->rt, route->done, stream);
+    return group->rt->ops->launch(group->rt, stream, SY_KERNEL_route, &grid, a, sizeof *a,
+                                  route->done);
 }
 
 sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *stream)
@@ -231,8 +249,11 @@ sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *
     SY_TRY(take_input(route, input, &a));
     a.d = group->dev;
     a.r = route->dev;
-    pthread_mutex_lock(&group->lock);
-    if (route->dev.latency)
+    pthread_mutex_lock(&group->order);
+    if (sy_between_halves(route))
+        status = sy_fail(SY_STATE, "sy_route_set: an operation of the route waits for its receive "
+                                   "half");
+    else if (route->dev.latency)
         status = set_latency(route, input, &a, stream);
     else
         status = set_throughput(route, &a, stream);
@@ -240,9 +261,13 @@ sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *
         route->set = 1;
         route->placed = !route->dev.latency;
         route->tokens = a.tokens;
-        group->calls[SY_CH_ROUTE]++;
+        route->number = ++group->routings;
+        group->calls[SY_CH_ROUTE] += !route->dev.latency;
     }
-    pthread_mutex_unlock(&group->lock);
+    pthread_mutex_unlock(&group->order);
+    if (status == SY_OK)
+        sy_log(&group->log, SY_LOG_TRACE, "route %llu is set: %lld tokens",
+               (unsigned long long)route->number, (long long)route->tokens);
     return status;
 }
 
@@ -286,7 +311,7 @@ sy_status sy_route_totals(sy_route *route, int64_t totals[SY_TOTALS])
                                             : "the route has not been set");
     SY_TRY(group->rt->ops->event_sync(group->rt, route->done));
     SY_TRY(sy_group_fault(group, "sy_route_totals"));
-    group->rt->ops->read(group->rt, raw, route->memory + route->dev.at.totals, sizeof raw);
+    SY_TRY(group->rt->ops->read(group->rt, raw, route->memory + route->dev.at.totals, sizeof raw));
     for (int i = 0; i < SY_TOTALS; i++)
         totals[i] = raw[i];
     return SY_OK;

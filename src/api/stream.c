@@ -60,7 +60,7 @@ sy_status sy_stream_call(sy_group *group, sy_stream *stream, void (*fn)(void *co
 sy_status sy_event_create(sy_group *group, sy_event **event)
 {
     SY_NEED(group && event, "sy_event_create: NULL");
-    SY_TRY(group->rt->ops->event_create(group->rt, event));
+    SY_TRY(group->rt->ops->event_create(group->rt, 1, event));
     handle_of(*event)->group = group;
     count_objects(group, 1);
     return SY_OK;

@@ -50,11 +50,15 @@ sy_status sy_tensor_flatten(const sy_tensor *t, const char *name, sy_tensor *out
 {
     int64_t stride[SY_DIMS_MAX] = {0};
     *out = *t;
-    if (!t->data || t->dims != 3)
+    if (t->dims != 3)
         return SY_OK;
+    SY_NEED(t->shape[0] >= 0 && t->shape[0] <= SY_ROWS_MAX && t->shape[1] >= 0 &&
+                t->shape[1] <= SY_ROWS_MAX,
+            "%s: shape [%lld, %lld, ...]", name, (long long)t->shape[0], (long long)t->shape[1]);
     strides_of(t, stride);
-    SY_NEED(t->shape[0] >= 0 && t->shape[1] >= 0, "%s: negative shape", name);
-    SY_NEED(t->shape[0] <= 1 || stride[0] == t->shape[1] * stride[1],
+    SY_NEED(stride[1] >= 0 && stride[1] <= (INT64_MAX >> 8) / (t->shape[1] ? t->shape[1] : 1),
+            "%s: stride[1] is %lld", name, (long long)stride[1]);
+    SY_NEED(t->shape[0] <= 1 || !t->shape[1] || stride[0] == t->shape[1] * stride[1],
             "%s: slabs must follow each other: stride[0] is %lld, not %lld * %lld", name,
             (long long)stride[0], (long long)t->shape[1], (long long)stride[1]);
     out->dims = 2;

@@ -24,6 +24,7 @@
 
 #define SY_VIEWS_MAX 8
 #define SY_CPU_THREADS_MAX 64
+#define SY_SMS_MAX 1024 /* several times what any GPU has */
 #define SY_ALIGNMENT_MAX 65536
 #define SY_STREAMS_MAX 64
 

@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 #include "os.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -118,6 +120,26 @@ static ssize_t real_read_file(const char *path, void *out, size_t bytes)
     return n < 0 ? -1 : (ssize_t)got;
 }
 
+static int real_open_file(const char *path, int flags, mode_t mode)
+{
+    return open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+}
+
+static void *real_open_library(const char *name)
+{
+    return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+}
+
+static void real_close_library(void *library)
+{
+    dlclose(library);
+}
+
+static void real_remove_file(const char *path)
+{
+    unlink(path);
+}
+
 /* As pthread_create() it returns the error. A thread of the library takes no signals: they are the
  * program's, and its handlers expect its own threads. */
 static int real_thread(pthread_t *thread, void *(*run)(void *), void *context)
@@ -174,15 +196,26 @@ const struct sy_os sy_os_real = {
     .socket_name = getsockname,
     .interfaces = getifaddrs,
     .read_file = real_read_file,
+    .open_file = real_open_file,
+    .stat_file = fstat,
+    .read_some = read,
+    .write_some = write,
+    .make_dir = mkdir,
+    .rename_file = rename,
+    .open_library = real_open_library,
+    .symbol = dlsym,
     .at_fork = pthread_atfork,
     .random = real_random,
     .thread = real_thread,
     .free = free,
     .close = real_close,
+    .remove_file = real_remove_file,
+    .close_library = real_close_library,
     .free_interfaces = freeifaddrs,
     .now_ns = real_now_ns,
     .sleep_ns = real_sleep_ns,
     .user = geteuid,
+    .process = getpid,
     .parent = getppid,
 };
 

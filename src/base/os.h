@@ -14,6 +14,7 @@
 #include <time.h>
 
 /* SY_OS(result, name, parameters): fails as the system call of that name does. */
+/* open_file: closed on exec, and no symbolic link. */
 #define SY_OS_CALLS                                                                                \
     SY_OS(void *, alloc, (size_t bytes, size_t align))                                             \
     SY_OS(void *, map, (void *at, size_t bytes, int prot, int flags, int fd))                      \
@@ -39,11 +40,20 @@
     SY_OS(int, socket_name, (int fd, struct sockaddr *at, socklen_t *bytes))                       \
     SY_OS(int, interfaces, (struct ifaddrs * *list))                                               \
     SY_OS(ssize_t, read_file, (const char *path, void *out, size_t bytes))                         \
+    SY_OS(int, open_file, (const char *path, int flags, mode_t mode))                              \
+    SY_OS(int, stat_file, (int fd, struct stat *info))                                             \
+    SY_OS(ssize_t, read_some, (int fd, void *out, size_t bytes))                                   \
+    SY_OS(ssize_t, write_some, (int fd, const void *data, size_t bytes))                           \
+    SY_OS(int, make_dir, (const char *path, mode_t mode))                                          \
+    SY_OS(int, rename_file, (const char *from, const char *to))                                    \
+    SY_OS(void *, open_library, (const char *name))                                                \
+    SY_OS(void *, symbol, (void *library, const char *name))                                       \
     SY_OS(int, at_fork, (void (*before)(void), void (*parent)(void), void (*child)(void)))         \
     SY_OS(int, random, (void *out, size_t bytes))                                                  \
     SY_OS(int, thread, (pthread_t * thread, void *(*run)(void *), void *context))
 
 struct ifaddrs;
+struct stat;
 
 struct sy_os {
 #define SY_OS(result, name, parameters) result(*name) parameters;
@@ -51,10 +61,13 @@ struct sy_os {
 #undef SY_OS
     void (*free)(void *pointer);
     void (*close)(int fd);
+    void (*remove_file)(const char *path);
+    void (*close_library)(void *library);
     void (*free_interfaces)(struct ifaddrs *list);
     uint64_t (*now_ns)(void); /* monotonic */
     void (*sleep_ns)(uint64_t ns);
     uid_t (*user)(void);   /* effective                    */
+    pid_t (*process)(void);
     pid_t (*parent)(void); /* process that started this one */
 };
 

@@ -150,6 +150,10 @@ SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     return __atomic_load_n(p, __ATOMIC_ACQUIRE);
 }
+SY_DEV sy_u32 sy_glance(const sy_u32 *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
 SY_DEV sy_u64 sy_glance64(const sy_u64 *p)
 {
     return __atomic_load_n(p, __ATOMIC_RELAXED);

@@ -16,8 +16,8 @@
 #define SY_RESTRICT __restrict__
 #define SY_STRING(x) #x
 #define SY_UNROLL(n) _Pragma(SY_STRING(unroll n))
-#define SY_BATCH 8u /* loads of different rows in flight */
-#define SY_COLUMNS 1u
+#define SY_BATCH 2u /* loads in flight: of so many rows ... */
+#define SY_COLUMNS 4u /* ... so many times 16 bytes */
 #if __CUDA_ARCH__ >= 900
 #define SY_HAS_TMA 1
 #else
@@ -169,6 +169,12 @@ SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     sy_u32 v;
     asm volatile("ld.acquire.sys.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+SY_DEV sy_u32 sy_glance(const sy_u32 *p)
+{
+    sy_u32 v;
+    asm volatile("ld.relaxed.sys.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
     return v;
 }
 SY_DEV sy_u64 sy_glance64(const sy_u64 *p)

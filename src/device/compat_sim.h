@@ -16,6 +16,8 @@
 #define SY_LANES 1u
 #define SY_RESTRICT
 #define SY_UNROLL(n)
+#define SY_BATCH 1u
+#define SY_COLUMNS 2u
 
 /* --- context -------------------------------------------------------------------------------- */
 struct sy_ctx {
@@ -122,6 +124,12 @@ SY_DEV void sy_block_sync(struct sy_ctx *c)
 }
 
 /* --- private words -------------------------------------------------------------------------- */
+SY_DEV sy_u32 sy_set_bits(sy_u32 *p, sy_u32 bits)
+{
+    sy_u32 was = *p;
+    *p = was | bits;
+    return was;
+}
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return sy_sim_add(p, v, 0);
@@ -155,6 +163,10 @@ SY_DEV void sy_store_shared(sy_u32 *p, sy_u32 v)
 SY_DEV sy_u32 sy_peek(const sy_u32 *p)
 {
     return sy_sim_load32(p, SY_SIM_ALL);
+}
+SY_DEV sy_u32 sy_glance(const sy_u32 *p)
+{
+    return sy_sim_load32(p, SY_SIM_RELAXED);
 }
 SY_DEV sy_u64 sy_glance64(const sy_u64 *p)
 {

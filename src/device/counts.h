@@ -147,7 +147,7 @@ SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, s
 SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
                              const sy_u32 *heard)
 {
-    struct sy_notice *notice = (struct sy_notice *)SY_MINE(d, notice);
+    struct sy_notice *notice = &d->report->notice;
     if (c->lane)
         return;
     for (sy_u32 s = 0; s < SY_RANKS(d); s++) {

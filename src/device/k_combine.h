@@ -134,26 +134,30 @@ SY_DEV int sy_co_wait_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 so
 
 /* --- pusher --------------------------------------------------------------------------------- */
 
-/* The row of x that stands for a received row in the layouts by token. */
-SY_DEV const sy_u8 *sy_co_own_row(const struct sy_combine_kargs *a, sy_u32 source, sy_u32 nth)
-{
-    sy_u32 row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
-    return sy_out_at(&a->x, row);
-}
+/* A row that a pusher is to take: what it must know of it, asked for while the row before is on
+ * its way. */
+struct sy_chosen {
+    sy_u32 source, part;
+    sy_u32 order, token, j;
+    sy_u32 row; /* layouts by token */
+    sy_s32 sel; /* layouts by expert: lane k has selection k, if there are as many lanes */
+    sy_u8 *heap;
+};
 
 /* The terms of a received row in the layouts by expert, k ascending. By one warp, all lanes agree.
  */
-SY_DEV sy_u32 sy_co_own_terms(const struct sy_co *o, sy_u32 order, struct sy_term *terms)
+SY_DEV sy_u32 sy_co_own_terms(struct sy_ctx *c, const struct sy_co *o, const struct sy_chosen *row,
+                              struct sy_term *terms)
 {
     const struct sy_combine_kargs *a = o->a;
-    const sy_s32 *sel =
-        (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
-    const float *w = sy_co_ahead(o, a->d.heap, order);
-    sy_u32 n = 0;
-    for (sy_u32 k = 0; k < SY_TOPK(&a->r); k++) {
-        if (sel[k] < 0)
+    sy_u32 K = SY_TOPK(&a->r), n = 0;
+    const sy_s32 *sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)row->order * K;
+    const float *w = sy_co_ahead(o, a->d.heap, row->order);
+    for (sy_u32 k = 0; k < K; k++) {
+        sy_s32 at = K <= SY_LANES ? (sy_s32)sy_bcast(c, (sy_u32)row->sel, k) : sel[k];
+        if (at < 0)
             continue;
-        terms[n].row = sy_out_at(&a->x, (sy_u32)sel[k]);
+        terms[n].row = sy_out_at(&a->x, (sy_u32)at);
         terms[n].weight = a->weighted ? sy_bits_f32(sy_get32(w + k)) : 0.0f;
         terms[n++].flags = a->weighted ? SY_TERM_WEIGHTED : 0;
     }
@@ -161,14 +165,13 @@ SY_DEV sy_u32 sy_co_own_terms(const struct sy_co *o, sy_u32 order, struct sy_ter
 }
 
 /* Weights on their way back. A row that was dropped here has none. */
-SY_DEV void sy_co_push_side(struct sy_ctx *c, const struct sy_co *o, sy_u32 source, sy_u32 nth,
-                            sy_u32 order, float *to)
+SY_DEV void sy_co_push_side(struct sy_ctx *c, const struct sy_co *o, const struct sy_chosen *it,
+                            float *to)
 {
-    sy_u32 dropped = ((const sy_u32 *)SY_ROUTE_AT(&o->a->r, recv_fan))[order] & SY_ZERO_ROW;
+    sy_u32 dropped = it->j & SY_ZERO_ROW;
     const struct sy_combine_kargs *a = o->a;
     const sy_s32 *sel =
-        (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
-    sy_u32 row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
+        (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)it->order * SY_TOPK(&a->r);
     SY_FOR (k, c, SY_TOPK(&a->r)) {
         const sy_u8 *from = 0;
         if (dropped)
@@ -176,9 +179,9 @@ SY_DEV void sy_co_push_side(struct sy_ctx *c, const struct sy_co *o, sy_u32 sour
         else if (sel[k] >= 0 && sy_by_expert(SY_LAYOUT(&a->r)))
             from = sy_out_at(&a->row_weights, (sy_u32)sel[k]);
         else if (sel[k] >= 0 && a->row_probs.data)
-            from = sy_out_at(&a->row_probs, row) + (sy_s64)sel[k] * a->row_probs.stride1;
+            from = sy_out_at(&a->row_probs, it->row) + (sy_s64)sel[k] * a->row_probs.stride1;
         else if (sel[k] >= 0)
-            from = sy_out_at(&a->row_weights, row) + (sy_s64)k * a->row_weights.stride1;
+            from = sy_out_at(&a->row_weights, it->row) + (sy_s64)k * a->row_weights.stride1;
         sy_put32(to + k, from ? *(const sy_u32 *)from : 0u);
     }
 }
@@ -206,34 +209,32 @@ SY_DEV const sy_u8 *sy_co_make(struct sy_ctx *c, const struct sy_co *o, struct s
     return body;
 }
 
-/* A row of (source, nth) and its part: what to do, into the head of stage n; begins its load. */
+/* A chosen row: what to do with it, into the head of stage n; begins its load. */
 SY_DEV void sy_co_fetch(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p, sy_u32 n,
-                        sy_u32 source, sy_u32 item)
+                        const struct sy_chosen *it)
 {
     const struct sy_combine_kargs *a = o->a;
     struct sy_stage *s = sy_stage_at(p, n);
-    sy_u32 nth = item / a->s.parts, part = item % a->s.parts, from = part * a->s.part_bytes;
-    sy_u32 order = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base))[source] + nth;
-    sy_u32 token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order];
-    sy_u32 j = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order];
-    sy_u32 bytes = sy_min_u32(a->s.part_bytes, a->row_bytes - from), terms = 0;
+    sy_u32 from = it->part * a->s.part_bytes, j = it->j, place = j & ~SY_ZERO_ROW, terms = 0;
+    sy_u32 bytes = sy_min_u32(a->s.part_bytes, a->row_bytes - from);
+    sy_u8 *heap = it->heap;
     const sy_u8 *row = 0;
     if (j != SY_NOT_DELIVERED && sy_by_expert(SY_LAYOUT(&a->r))) {
-        terms = sy_co_own_terms(o, order, (struct sy_term *)sy_stage_dst(s));
+        terms = sy_co_own_terms(c, o, it, (struct sy_term *)sy_stage_dst(s));
         if (terms == 1 && !a->weighted)
             row = ((struct sy_term *)sy_stage_dst(s))->row;
     } else if (!(j & SY_ZERO_ROW)) {
-        row = sy_co_own_row(a, source, nth);
+        row = sy_out_at(&a->x, it->row);
     }
     sy_warp_sync(c);
     if (c->lane == 0) {
-        s->token = j == SY_NOT_DELIVERED ? SY_NOTHING_SENT : token;
-        s->part = part;
+        s->token = j == SY_NOT_DELIVERED ? SY_NOTHING_SENT : it->token;
+        s->part = it->part;
         s->fan = terms;
         s->bytes = bytes;
-        s->code = source;
+        s->code = it->source;
         s->from = row ? (sy_u64)(row + from) : 0;
-        s->to = (sy_u64)(sy_co_row(o, a->d.peers[source], token, j & ~SY_ZERO_ROW) + from);
+        s->to = (sy_u64)(sy_co_row(o, heap, it->token, place) + from);
     }
     if (row) {
         sy_load_expect(c, &s->gate, bytes);
@@ -242,10 +243,9 @@ SY_DEV void sy_co_fetch(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe 
         sy_load_expect(c, &s->gate, 0);
     }
     if (sy_co_tells_dropped(o) && c->lane == 0)
-        sy_put32(sy_co_dropped(o, a->d.peers[source], token, j & ~SY_ZERO_ROW), j & SY_ZERO_ROW);
-    if (a->carry && part == 0 && j != SY_NOT_DELIVERED)
-        sy_co_push_side(c, o, source, nth, order,
-                        sy_co_side(o, a->d.peers[source], token, j & ~SY_ZERO_ROW));
+        sy_put32(sy_co_dropped(o, heap, it->token, place), j & SY_ZERO_ROW);
+    if (a->carry && it->part == 0 && j != SY_NOT_DELIVERED)
+        sy_co_push_side(c, o, it, sy_co_side(o, heap, it->token, place));
     sy_warp_sync(c);
 }
 
@@ -273,39 +273,97 @@ SY_DEV int sy_co_send(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p
     return 1;
 }
 
-/* Which row a pusher takes next: the sources in turn, each in order. */
-struct sy_turn {
-    sy_u32 source, left; /* sources that may still have rows */
+/* What a pusher must know of a source. */
+struct sy_source {
+    sy_u32 rows;
+    sy_u32 order, row; /* of its first row */
+    sy_u8 *heap;
 };
 
-SY_DEV int sy_co_next(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t, sy_u32 *item)
+/* Which rows a pusher takes: the sources in turn, each in order. Two rows ahead it takes a ticket,
+ * one row ahead it asks what the ticket stands for, so that it waits for neither. */
+struct sy_turn {
+    sy_u32 source; /* of the ticket                    */
+    sy_u32 left;   /* sources that may still have rows */
+    sy_u32 ticket; /* lane 0                           */
+    struct sy_chosen it;
+    struct sy_source mine; /* lane s has that of source s, if there are as many lanes */
+};
+
+SY_DEV struct sy_source sy_source_load(const struct sy_co *o, sy_u32 s)
+{
+    const struct sy_dev_route *r = &o->a->r;
+    struct sy_source of;
+    of.rows = ((const sy_u32 *)SY_ROUTE_AT(r, source_counts))[s];
+    of.order = ((const sy_u32 *)SY_ROUTE_AT(r, recv_base))[s];
+    of.row = ((const sy_u32 *)SY_ROUTE_AT(r, source_offsets))[s];
+    of.heap = o->a->d.peers[s];
+    return of;
+}
+
+/* Out of other lanes' registers: the first-level cache does not keep such tables on a GPU, because
+ * every fence of the signaller empties it. */
+SY_DEV struct sy_source sy_source_of(struct sy_ctx *c, const struct sy_co *o,
+                                     const struct sy_turn *t, sy_u32 s)
+{
+    struct sy_source of;
+    if (SY_RANKS(&o->a->d) > SY_LANES)
+        return sy_source_load(o, s);
+    of.rows = sy_bcast(c, t->mine.rows, s);
+    of.order = sy_bcast(c, t->mine.order, s);
+    of.row = sy_bcast(c, t->mine.row, s);
+    of.heap = (sy_u8 *)sy_bcast64(c, (sy_u64)t->mine.heap, s);
+    return of;
+}
+
+SY_DEV void sy_turn_ticket(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t)
+{
+    const struct sy_dev *d = &o->a->d;
+    t->source = t->source + 1 < SY_RANKS(d) ? t->source + 1 : 0;
+    if (c->lane == 0)
+        t->ticket = sy_add((sy_u32 *)SY_MINE(d, source_ticket) + t->source, 1u);
+}
+
+/* Returns 0 when there are no more rows. */
+SY_DEV int sy_turn_choose(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t)
 {
     const struct sy_combine_kargs *a = o->a;
-    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
-    sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, source_ticket);
-    while (t->left) {
-        sy_u32 items;
-        t->source = t->source + 1 < SY_RANKS(&a->d) ? t->source + 1 : 0;
-        items = (sy_u32)counts[t->source] * a->s.parts;
-        *item = items ? sy_take(c, ticket + t->source) : 0;
-        if (*item < items) {
-            t->left = SY_RANKS(&a->d);
-            return 1;
-        }
-        t->left--;
+    sy_u32 K = SY_TOPK(&a->r), item, nth;
+    struct sy_source of;
+    for (;;) {
+        of = sy_source_of(c, o, t, t->source);
+        item = sy_bcast(c, t->ticket, 0);
+        if (item < of.rows * a->s.parts)
+            break;
+        if (--t->left == 0)
+            return 0;
+        sy_turn_ticket(c, o, t);
     }
-    return 0;
+    t->it.source = t->source;
+    t->it.heap = of.heap;
+    nth = item / a->s.parts;
+    t->it.part = item % a->s.parts;
+    t->it.row = of.row + nth;
+    t->it.order = of.order + nth;
+    t->it.token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[t->it.order];
+    t->it.j = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[t->it.order];
+    if (sy_by_expert(SY_LAYOUT(&a->r)) && c->lane < K)
+        t->it.sel =
+            ((const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel))[(sy_u64)t->it.order * K + c->lane];
+    t->left = SY_RANKS(&a->d);
+    sy_turn_ticket(c, o, t);
+    return 1;
 }
 
 SY_DEV void sy_co_begin(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p,
                         struct sy_turn *t)
 {
-    sy_u32 item;
-    p->more = sy_co_next(c, o, t, &item);
-    if (p->more && sy_co_ahead_needed(o))
-        p->more = sy_co_wait_weights(c, o, t->source);
-    if (p->more)
-        sy_co_fetch(c, o, p, p->begun++, t->source, item);
+    if (sy_co_ahead_needed(o) && !sy_co_wait_weights(c, o, t->it.source)) {
+        p->more = 0;
+        return;
+    }
+    sy_co_fetch(c, o, p, p->begun++, &t->it);
+    p->more = sy_turn_choose(c, o, t);
 }
 
 SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p)
@@ -315,6 +373,11 @@ SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *
     struct sy_turn turn;
     turn.source = (a->d.rank + worker) % SY_RANKS(&a->d);
     turn.left = SY_RANKS(&a->d);
+    turn.ticket = 0;
+    turn.it.sel = -1;
+    turn.mine = sy_source_load(o, c->lane % SY_RANKS(&a->d));
+    sy_turn_ticket(c, o, &turn);
+    p->more = sy_turn_choose(c, o, &turn);
     while (p->more && p->begun + SY_STORES_LEAVING < a->s.stages)
         sy_co_begin(c, o, p, &turn);
     for (sy_u32 n = 0; n < p->begun; n++) {
@@ -372,16 +435,20 @@ SY_DEV void sy_co_signal(struct sy_ctx *c, struct sy_co *o)
 
 /* --- finisher ------------------------------------------------------------------------------- */
 
-/* How many row parts of a token its holders push. */
-SY_DEV sy_u32 sy_co_pushed(const struct sy_co *o, sy_u32 token)
+/* How many row parts holders push for a token's counter: latency mode, for the token; else for its
+ * chunk. */
+SY_DEV sy_u32 sy_co_due(struct sy_ctx *c, const struct sy_co *o, sy_u32 token)
 {
     const struct sy_combine_kargs *a = o->a;
-    const struct sy_dst *dst =
-        (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
-    sy_u32 fan = ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token], n = 0;
-    for (sy_u32 j = 0; j < fan; j++)
-        n += o->rows_of[dst[j].rank] == 0;
-    return n * a->s.parts;
+    const sy_u32 *due = (const sy_u32 *)SY_ROUTE_AT(&a->r, due);
+    sy_u32 n = 0;
+    if (o->latency)
+        return ((const sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token] * a->s.parts;
+    due += (token >> SY_CHUNK_SHIFT) * SY_RANKS(&a->d);
+    SY_FOR (p, c, SY_RANKS(&a->d)) {
+        n += o->rows_of[p] ? 0 : due[p];
+    }
+    return sy_sum(c, n) * a->s.parts;
 }
 
 /* Until the pushed rows of a token's counter are here; the first unit of a counter settles it.
@@ -390,17 +457,13 @@ SY_DEV int sy_co_await(struct sy_ctx *c, const struct sy_co *o, sy_u32 token, in
                        sy_u32 **last)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 amount = SY_C_AMOUNT(&a->d, o->latency), n = 0;
+    sy_u32 amount = SY_C_AMOUNT(&a->d, o->latency), n;
     sy_u32 *counter = sy_co_counter(o, a->d.heap, token);
     if (counter == *last && !settle)
         return 1;
     *last = counter;
-    sy_u32 first = o->latency ? token : token & ~(SY_CHUNK_ROWS - 1u);
-    sy_u32 end = sy_min_u32(o->latency ? token + 1 : first + SY_CHUNK_ROWS, a->tokens);
     sy_u64 round = o->latency ? (o->op->epoch + 1) / 2 : o->op->epoch;
-    for (sy_u32 t = first + c->lane; t < end; t += SY_LANES)
-        n += sy_co_pushed(o, t);
-    n = sy_sum(c, n);
+    n = sy_co_due(c, o, token);
     if (n &&
         !sy_wait_count(c, o->op, counter, SY_COUNTER_BASE(round, amount) + n, SY_FAULT_ROWS, ~0u))
         return 0;
@@ -432,7 +495,7 @@ SY_DEV sy_u32 sy_co_terms(const struct sy_co *o, sy_u32 token, struct sy_term *t
             terms[n++].row = sy_co_row(o, a->d.heap, token, j);
             continue;
         }
-        for (sy_u32 k = 0; k < K; k++) {
+        for (sy_u32 k = 0; k < K && (by_expert || w); k++) {
             if (ids[k] < 0 || sy_owner(&a->d, ids[k]) != p)
                 continue;
             float v = w ? *(const float *)(w + (sy_s64)k * a->weights.stride1) : 0.0f;
@@ -544,11 +607,10 @@ SY_DEV int sy_co_starts(struct sy_ctx *c, struct sy_co *o)
 {
     const struct sy_combine_kargs *a = o->a;
     const struct sy_dev *d = &a->d;
-    const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
     const sy_u32 *extent = (const sy_u32 *)SY_ROUTE_AT(&a->r, extent);
     sy_u64 begun = o->op->epoch - o->latency;
+    const struct sy_start *start = sy_starts(d, o->op->channel, begun);
     int good = 1;
-    start += o->op->channel * SY_RANKS(d);
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, value = 0, check = 0;
         int in = p < SY_RANKS(d);
@@ -581,8 +643,7 @@ SY_DEV int sy_co_starts(struct sy_ctx *c, struct sy_co *o)
 SY_DEV void sy_co_check_late(struct sy_ctx *c, const struct sy_co *o)
 {
     const struct sy_dev *d = &o->a->d;
-    const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
-    start += o->op->channel * SY_RANKS(d);
+    const struct sy_start *start = sy_starts(d, o->op->channel, o->op->epoch);
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, check = 0;
         int in = p < SY_RANKS(d);
@@ -635,13 +696,14 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(SY_TOPK(&a->r)), 0);
     if (c->warp < s->pushers)
         sy_pipe_begin(c, &pipe, s);
-    if (c->block == 0 && c->warp == 0 && a->send &&
+    /* A route that could not be finished must not be used. */
+    if (c->block == 0 && c->warp == 0 && a->send && !sy_stopped(&a->d) &&
         sy_rows_suffice(c, o->op, &a->r, sy_rows_needed(&a->r), a->x.rows)) {
         sy_fence_publish(c);
         sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
     }
     if (c->warp == c->warps - 1) {
-        int ready = sy_co_starts(c, o);
+        int ready = !sy_stopped(&a->d) && sy_co_starts(c, o);
         if (c->lane == 0)
             *o->sh.ready = (sy_u32)ready;
     }

@@ -135,7 +135,8 @@ SY_DEV void sy_ld_pick(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
         sy_s32 id = sy_read_id(&a->d, &a->r, &ids, token, k);
         sh->pick[k].id = id;
         sh->pick[k].rank = id < 0 ? ~0u : sy_owner(&a->d, id);
-        keep[k] = id;
+        if (a->ids.data) /* else it is there, and other blocks read it */
+            keep[k] = id;
         tail[SY_TAIL_IDS + k] = (sy_u32)id;
     }
     sy_warp_sync(c);
@@ -255,7 +256,8 @@ SY_DEV void sy_ld_tell(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
                        struct sy_ld_shared *sh)
 {
     const struct sy_dev *d = &a->d;
-    sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
+    /* This block has entered all there is; others may still enter the same. */
+    sy_u64 bad = sy_glance64((const sy_u64 *)SY_ROUTE_AT(&a->r, bad));
     for (sy_u32 i = c->warp; i < SY_RANKS(d); i += c->warps) {
         sy_u32 p = (d->rank + i) % SY_RANKS(d), first = d->firsts[p];
         sy_u64 *to = sy_ld_words(a, sh->peers[p]);
@@ -276,10 +278,10 @@ SY_DEV void sy_ld_tell(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
 SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
-    const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
+    const struct sy_start *start;
     sy_u64 begun = ((const sy_u64 *)SY_MINE(d, last_use))[a->view] + 1;
-    start += op->channel * SY_RANKS(d);
     begun = begun > op->epoch - 1 ? begun : op->epoch - 1;
+    start = sy_starts(d, op->channel, begun);
     for (sy_u32 base = 0; begun > 0 && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, ignore = 0;
         if (!sy_wait_epoch(c, op, p < SY_RANKS(d) ? &start[p].value : 0, begun, SY_FAULT_START, p,

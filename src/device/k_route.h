@@ -464,6 +464,7 @@ SY_DEV sy_u32 sy_route_row(const struct sy_route_args *a, const struct sy_unit *
     const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * SY_TOPK(&a->r);
     struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
     sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes) + rank * a->r.chunks;
+    sy_u32 *due = (sy_u32 *)SY_ROUTE_AT(&a->r, due);
     sy_s32 row = sy_row_target(a, goal, ids, pos, rank, nth);
     sy_row_record(a, goal, goal->records + (sy_u64)nth * a->d.meta_words, token, rank,
                   row >= 0 ? fan_at : SY_NOT_DELIVERED, ids, pos);
@@ -472,6 +473,7 @@ SY_DEV sy_u32 sy_route_row(const struct sy_route_args *a, const struct sy_unit *
     struct sy_v16 to = {{rank, (sy_u32)row, goal->order + nth, goal->nth + nth}};
     sy_set16(dst + fan_at, to);
     sy_add(goes + ((goal->nth + nth) >> SY_CHUNK_SHIFT), 1u);
+    sy_add(due + (token >> SY_CHUNK_SHIFT) * SY_RANKS(&a->d) + rank, 1u);
     return 1;
 }
 
@@ -615,6 +617,9 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
 SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
+    sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes);
+    sy_u32 *returns = (sy_u32 *)SY_ROUTE_AT(&a->r, returns);
+    sy_u32 *due = (sy_u32 *)SY_ROUTE_AT(&a->r, due);
     /* Neighbouring chunks in different blocks: there are fewer than warps. */
     sy_u32 worker = c->warp * c->blocks + c->block, workers = c->blocks * c->warps;
     sy_mark(c, 0);
@@ -631,7 +636,7 @@ SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const s
             sy_route_scan(c, a, i);
     for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) * a->r.chunks;
          i += workers * SY_LANES)
-        ((sy_u32 *)SY_ROUTE_AT(&a->r, goes))[i] = ((sy_u32 *)SY_ROUTE_AT(&a->r, returns))[i] = 0;
+        goes[i] = returns[i] = due[i] = 0;
     sy_mark(c, 3);
     if (!sy_route_gate(c, op, 1))
         return 0;

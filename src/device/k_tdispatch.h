@@ -297,10 +297,9 @@ SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
                          const struct sy_op *op, sy_u8 **target)
 {
     const struct sy_dev *d = &a->d;
-    const struct sy_start *start = (const struct sy_start *)SY_OWN(d, start);
+    const struct sy_start *start = sy_starts(d, op->channel, op->epoch);
     const sy_u32 *extent = (const sy_u32 *)SY_ROUTE_AT(&a->r, extent);
     int good = 1;
-    start += op->channel * SY_RANKS(d);
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, value = 0, check = 0;
         int in = p < SY_RANKS(d);
@@ -330,13 +329,16 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
     struct sy_shared sh = sy_shared_carve(c, s, SY_RANKS(&a->d));
     struct sy_pipe pipe = sy_pipe_of(c, &sh, s, SY_FAN(&a->r), a->side_bytes);
     sy_u32 finisher = s->pushers + s->signallers;
+    int good;
     if (a->send) {
         if (c->warp < s->pushers) {
             sy_pipe_begin(c, &pipe, s);
             sy_td_push_ahead(c, a, &pipe);
         }
         if (c->warp == s->pushers) {
-            int ready = sy_rows_suffice(c, &op, &a->r, sy_rows_needed(&a->r), a->out.rows_have);
+            /* A route that could not be finished must not be used. */
+            int ready = !sy_stopped(&a->d) &&
+                        sy_rows_suffice(c, &op, &a->r, sy_rows_needed(&a->r), a->out.rows_have);
             if (ready && c->block == 0)
                 sy_op_start(c, &op, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
             ready = ready && sy_td_targets(c, a, &op, sh.target);
@@ -344,14 +346,15 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
                 *sh.ready = (sy_u32)ready;
         }
         sy_block_sync(c);
-        if (*sh.ready) {
-            if (c->warp < s->pushers)
-                sy_td_push(c, a, &op, &pipe);
-            else if (c->warp == s->pushers)
-                sy_td_signal(c, a, &op, &sh.rings);
-        }
+        good = (int)*sh.ready;
+        if (good && c->warp < s->pushers)
+            sy_td_push(c, a, &op, &pipe);
+        else if (good && c->warp == s->pushers)
+            sy_td_signal(c, a, &op, &sh.rings);
+    } else {
+        good = !sy_stopped(&a->d);
     }
-    if (a->receive && c->warp >= finisher)
+    if (a->receive && good && c->warp >= finisher)
         sy_td_finish(c, a, &op, c->block * s->finishers + c->warp - finisher,
                      c->blocks * s->finishers);
     if (sy_op_leave(c, &op, (int)a->send))

@@ -17,7 +17,8 @@
  *           sy_set_bits      in the block's shared memory, by lanes of one warp; what was there
  *           sy_arrive        counts those who are through: the last may overwrite what they read
  * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
- *           sy_glance64      a word for its own sake, no order
+ *           sy_glance[64]    a word for its own sake, no order. What spins, glances: an acquire
+ *                            makes a GPU forget its first-level cache
  *           sy_put[64]       a word that proves itself (epoch inside); per lane, no order
  *           sy_signal_add    adds to a SY_COUNTER; per lane; what must be seen with it comes
  *                            before a sy_fence_publish()

@@ -31,8 +31,9 @@ SY_DEV struct sy_v16 sy_pack(sy_u32 type, struct sy_acc a)
     SY_UNROLL(SY_COLUMNS)                                                                          \
     for (sy_u32 j = 0; j < (columns); j++)
 
-/* A block of SY_COLUMNS times 16 bytes of a row, per lane: the target wants loads of SY_BATCH terms
- * times SY_COLUMNS in flight. `columns` is a constant in every caller. */
+/* A block of SY_COLUMNS times 16 bytes of a row per lane, neighbouring lanes side by side: the
+ * target wants loads of SY_BATCH terms times SY_COLUMNS in flight. `columns` is a constant in every
+ * caller. */
 struct sy_block {
     struct sy_acc sum[SY_COLUMNS];
 };
@@ -48,7 +49,7 @@ SY_DEV void sy_sum_simple(sy_u32 type, struct sy_block *b, const struct sy_term 
         for (sy_u32 i = 0; i < SY_BATCH; i++)
             if (base + i < n)
                 SY_FOR_COLUMNS(j, columns)
-        v[i * SY_COLUMNS + j] = sy_get16(terms[base + i].row + at + j * 16u);
+        v[i * SY_COLUMNS + j] = sy_get16(terms[base + i].row + at + j * SY_LANES * 16u);
         SY_UNROLL(8)
         for (sy_u32 i = 0; i < SY_BATCH; i++)
             if (base + i < n) {
@@ -75,7 +76,7 @@ SY_DEV void sy_sum_groups(sy_u32 type, struct sy_block *b, const struct sy_term 
     for (sy_u32 i = 0; i < n; i++) {
         SY_FOR_COLUMNS(j, columns)
         {
-            struct sy_acc a = sy_unpack(type, sy_get16(terms[i].row + at + j * 16u));
+            struct sy_acc a = sy_unpack(type, sy_get16(terms[i].row + at + j * SY_LANES * 16u));
             if (terms[i].flags & SY_TERM_WEIGHTED)
                 a = sy_acc_scale(a, terms[i].weight);
             group.sum[j] = sy_acc_add(group.sum[j], a);
@@ -108,23 +109,25 @@ SY_DEV void sy_sum_block(sy_u32 type, const struct sy_span *s, sy_u32 at, sy_u32
     {
         b.sum[j] = sy_acc_zero();
         if (s->bias0)
-            b.sum[j] = sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias0 + at + j * 16u)));
+            b.sum[j] =
+                sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias0 + at + j * SY_LANES * 16u)));
         if (s->bias1)
-            b.sum[j] = sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias1 + at + j * 16u)));
+            b.sum[j] =
+                sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias1 + at + j * SY_LANES * 16u)));
     }
     if (s->grouped)
         sy_sum_groups(type, &b, s->terms, s->n, at, columns);
     else
         sy_sum_simple(type, &b, s->terms, s->n, at, columns);
     SY_FOR_COLUMNS(j, columns)
-    sy_set16(s->to + at + j * 16u, sy_pack(type, b.sum[j]));
+    sy_set16(s->to + at + j * SY_LANES * 16u, sy_pack(type, b.sum[j]));
 }
 
 SY_DEV void sy_sum_span(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
 {
     sy_u32 wide = SY_COLUMNS * 16u, at = s->from;
     for (; SY_COLUMNS > 1 && at + SY_LANES * wide <= s->end; at += SY_LANES * wide)
-        sy_sum_block(type, s, at + c->lane * wide, SY_COLUMNS);
+        sy_sum_block(type, s, at + c->lane * 16u, SY_COLUMNS);
     for (at += c->lane * 16u; at < s->end; at += SY_LANES * 16u)
         sy_sum_block(type, s, at, 1);
 }

@@ -35,32 +35,77 @@ SY_DEV sy_u32 sy_owner(const struct sy_dev *d, sy_s32 expert)
 
 SY_DEV int sy_stopped(const struct sy_dev *d)
 {
-    return sy_peek((const sy_u32 *)SY_OWN(d, stop)) != 0;
+    return sy_glance((const sy_u32 *)SY_OWN(d, stop)) != 0;
 }
 
-/* Tells every rank what this warp missed, unless this rank has told something already. Per lane. */
+/* All of a record but its first word, which goes last. Per lane. */
+SY_DEV void sy_put_record(struct sy_fault_record *record, const struct sy_fault_record *f)
+{
+    sy_u64 *to = (sy_u64 *)record;
+    sy_put64(to + 1, (sy_u64)f->reporter << 32 | f->culprit);
+    sy_put64(to + 2, f->epoch);
+    sy_put64(to + 3, f->expected);
+    sy_put64(to + 4, f->seen);
+    sy_put64(to + 5, f->place);
+}
+
+SY_DEV void sy_put_what(struct sy_fault_record *record, const struct sy_fault_record *f)
+{
+    sy_put64((sy_u64 *)record, (sy_u64)f->channel << 32 | f->what);
+}
+
+/* Tells this rank's host of a fault, unless that has been done (word 2 of the stop region). Per
+ * lane. */
+SY_DEV void sy_tell_host(struct sy_ctx *c, const struct sy_dev *d, const struct sy_fault_record *f)
+{
+    if (sy_claim((sy_u32 *)SY_OWN(d, stop) + 2))
+        return;
+    sy_put_record(&d->report->fault, f);
+    sy_fence_publish(c);
+    sy_put_what(&d->report->fault, f);
+}
+
+/* This rank has been told to leave. Its host may not know yet: it gets the record of whoever said
+ * so; there is none if the host itself did. Per lane. */
+SY_DEV void sy_hear_fault(struct sy_ctx *c, const struct sy_dev *d)
+{
+    const struct sy_fault_record *records = (const struct sy_fault_record *)SY_OWN(d, fault);
+    sy_peek((const sy_u32 *)SY_OWN(d, stop)); /* records are published before it */
+    for (sy_u32 p = 0; p < SY_RANKS(d); p++) {
+        const sy_u64 *from = (const sy_u64 *)(records + p);
+        sy_u64 first = sy_peek64(from);
+        struct sy_fault_record f;
+        if ((sy_u32)first == SY_FAULT_NONE)
+            continue;
+        f.what = (sy_u32)first;
+        f.channel = (sy_u32)(first >> 32);
+        f.culprit = (sy_u32)sy_glance64(from + 1);
+        f.reporter = p; /* written by p, whatever it says */
+        f.epoch = sy_glance64(from + 2);
+        f.expected = sy_glance64(from + 3);
+        f.seen = sy_glance64(from + 4);
+        f.place = sy_glance64(from + 5);
+        sy_tell_host(c, d, &f);
+        return;
+    }
+}
+
+/* Tells every rank what this warp missed, unless this rank has told something already (word 1 of
+ * the stop region). Per lane. */
 SY_DEV_COLD void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_record f)
 {
     const struct sy_dev *d = op->d;
-    sy_u32 *stop = (sy_u32 *)SY_OWN(d, stop);
-    if (sy_claim(stop + 1))
+    if (sy_claim((sy_u32 *)SY_OWN(d, stop) + 1))
         return;
     f.channel = op->channel;
     f.epoch = op->epoch;
     f.reporter = d->rank;
-    for (sy_u32 p = 0; p < SY_RANKS(d); p++) {
-        sy_u64 *to = (sy_u64 *)((struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank);
-        sy_put64(to + 1, (sy_u64)f.reporter << 32 | f.culprit);
-        sy_put64(to + 2, f.epoch);
-        sy_put64(to + 3, f.expected);
-        sy_put64(to + 4, f.seen);
-        sy_put64(to + 5, f.place);
-    }
+    sy_tell_host(c, d, &f);
+    for (sy_u32 p = 0; p < SY_RANKS(d); p++)
+        sy_put_record((struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank, &f);
     sy_fence_publish(c);
-    for (sy_u32 p = 0; p < SY_RANKS(d); p++) {
-        struct sy_fault_record *to = (struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank;
-        sy_put64((sy_u64 *)to, (sy_u64)f.channel << 32 | f.what);
-    }
+    for (sy_u32 p = 0; p < SY_RANKS(d); p++)
+        sy_put_what((struct sy_fault_record *)SY_PEER(d, p, fault) + d->rank, &f);
     sy_fence_publish(c);
     for (sy_u32 p = 0; p < SY_RANKS(d); p++)
         sy_put((sy_u32 *)SY_PEER(d, p, stop), 1u);
@@ -76,6 +121,8 @@ SY_DEV_COLD int sy_look(struct sy_ctx *c, const struct sy_op *op, sy_u64 *since)
         if (*since == 0)
             *since = now;
         go = sy_stopped(op->d) ? 0 : now - *since > op->d->timeout_ns ? 2 : 1;
+        if (go == 0)
+            sy_hear_fault(c, op->d);
     }
     return (int)sy_bcast(c, (sy_u32)go, 0);
 }
@@ -105,7 +152,7 @@ SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 
     sy_u32 spins = 0;
     sy_u64 since = 0;
     for (;;) {
-        sy_u32 seen = c->lane == 0 ? sy_peek(word) : 0;
+        sy_u32 seen = c->lane == 0 ? sy_glance(word) : 0;
         seen = sy_bcast(c, seen, 0);
         if ((sy_s32)(seen - target) >= 0)
             break;
@@ -120,6 +167,7 @@ SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 
         }
         return 0;
     }
+    sy_peek(word); /* what the counter stands for is to be seen by all lanes */
     sy_warp_sync(c);
     return 1;
 }
@@ -227,12 +275,19 @@ SY_DEV struct sy_op sy_op_begin(const struct sy_dev *d, sy_u32 channel, int send
     return op;
 }
 
+/* [rank]: their words of an operation, in this rank's heap. */
+SY_DEV const struct sy_start *sy_starts(const struct sy_dev *d, sy_u32 channel, sy_u64 epoch)
+{
+    return (const struct sy_start *)SY_OWN(d, start) +
+           (channel * 2u + (sy_u32)(epoch & 1u)) * SY_RANKS(d);
+}
+
 /* Says to all ranks: this rank has begun, here is its word. By one warp of the launch. Whoever lets
  * peers read what earlier launches wrote puts a sy_fence_publish() before it. */
 SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u32 value, sy_u32 check)
 {
     const struct sy_dev *d = op->d;
-    sy_u32 slot = op->channel * SY_RANKS(d) + d->rank;
+    sy_u32 slot = (op->channel * 2u + (sy_u32)(op->epoch & 1u)) * SY_RANKS(d) + d->rank;
     SY_FOR (p, c, SY_RANKS(d)) {
         struct sy_start *to = (struct sy_start *)SY_PEER(d, p, start) + slot;
         sy_put64(&to->check, sy_word(op->epoch, check));

@@ -22,6 +22,7 @@ struct sy_dev {
     sy_u8 *heap;          /* own heap                                              */
     sy_u8 *const *peers;  /* [rank]: its heap, as mapped here; own included        */
     sy_u8 *mine;          /* private memory, see local.def                         */
+    struct sy_report *report; /* memory of the host                                */
     sy_u64 owner_scale;   /* all ranks have n experts: 2^32 / n + 1; 0: look it up */
     const sy_u32 *owner;  /* [expert]: its rank                                    */
     const sy_u32 *firsts; /* [rank]: its first expert; [ranks]: experts            */

@@ -32,7 +32,10 @@ enum {
  * is (e - 1) * amount, and nobody keeps or clears anything. */
 #define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch)-1u) * (sy_u32)(amount))
 
-/* start[channel][p]: rank p has begun operation `epoch`, and is through with all before it.
+/* start[channel][epoch & 1][p]: rank p has begun operation `epoch`, and is through with all before
+ * it. A peer may have begun the next one while some block here still reads its words of this one: it
+ * needs this rank's rows only, and they may be sent already. It cannot be further ahead, so there
+ * are two copies.
  * value: dispatch, where p wants its rows (offset in the heap / SY_REGION_ALIGN + 1);
  *        combine, where p's rows lie for fetching, in the same unit, or 0: p pushes them.
  * check: a hash of what must be equal on all ranks (kind, types, shapes). */
@@ -126,9 +129,17 @@ struct sy_notice {
     sy_u32 value;
 };
 
+/* What kernels tell their own host, in memory of the host that both reach: the host learns of
+ * faults without touching an accelerator. */
+struct sy_report {
+    struct sy_fault_record fault; /* the first that this rank knows of; written once */
+    struct sy_notice notice;
+};
+
 SY_STATIC_ASSERT(sizeof(struct sy_start) == 16, "two words");
 SY_STATIC_ASSERT(sizeof(struct sy_dst) == 16, "one 16-byte load");
 SY_STATIC_ASSERT(sizeof(struct sy_fault_record) == 48, "no padding");
 SY_STATIC_ASSERT(sizeof(struct sy_notice) == 24, "no padding");
+SY_STATIC_ASSERT(sizeof(struct sy_report) == 72, "no padding");
 
 #endif

@@ -22,24 +22,23 @@ static sy_status map_one(struct sy_heap *heap, uint32_t rank, int fd)
     return SY_OK;
 }
 
-sy_status sy_heap_shm_make(struct sy_heap *heap, uint32_t rank, uint32_t ranks, uint64_t bytes)
+/* Its pages are taken when they are first touched. */
+static sy_status shm_make(struct sy_heap *heap, struct sy_boot *boot)
 {
-    heap->rank = rank;
-    heap->ranks = ranks;
-    heap->bytes = bytes;
+    (void)boot;
     heap->own = -1;
-    heap->base = sy_zalloc(sizeof *heap->base * ranks);
-    heap->fds = sy_zalloc(sizeof *heap->fds * ranks);
+    heap->base = sy_zalloc(sizeof *heap->base * heap->ranks);
+    heap->fds = sy_zalloc(sizeof *heap->fds * heap->ranks);
     if (!heap->base || !heap->fds)
-        return sy_fail(SY_NO_MEMORY, "a table of %u heaps", ranks);
+        return sy_fail(SY_NO_MEMORY, "a table of %u heaps", heap->ranks);
     heap->own = sy_os->memfd("switchyard-heap");
     if (heap->own < 0)
         return sy_fail_errno("memfd_create for the heap");
-    if (sy_os->resize(heap->own, (off_t)bytes))
+    if (sy_os->resize(heap->own, (off_t)heap->bytes))
         return sy_fail_errno("ftruncate of the heap");
     if (sy_os->seal(heap->own))
         return sy_fail_errno("sealing the heap");
-    return map_one(heap, rank, heap->own);
+    return map_one(heap, heap->rank, heap->own);
 }
 
 static sy_status map_peers(struct sy_heap *heap, const int *fds)
@@ -69,9 +68,10 @@ static void drop_descriptors(struct sy_heap *heap)
     heap->fds = NULL;
 }
 
-sy_status sy_heap_shm_join(struct sy_heap *heap, struct sy_mesh *mesh)
+static sy_status shm_join(struct sy_heap *heap, struct sy_boot *boot, struct sy_mesh *mesh)
 {
     sy_status status = sy_mesh_exchange_fds(mesh, heap->own, heap->fds);
+    (void)boot;
     if (status == SY_OK) {
         status = map_peers(heap, heap->fds);
         for (uint32_t p = 0; p < heap->ranks; p++)
@@ -82,7 +82,7 @@ sy_status sy_heap_shm_join(struct sy_heap *heap, struct sy_mesh *mesh)
     return status;
 }
 
-void sy_heap_close(struct sy_heap *heap)
+static void shm_close(struct sy_heap *heap)
 {
     for (uint32_t p = 0; heap->base && p < heap->ranks; p++)
         if (heap->base[p])
@@ -91,3 +91,5 @@ void sy_heap_close(struct sy_heap *heap)
     heap->base = NULL;
     drop_descriptors(heap);
 }
+
+const struct sy_heap_ops sy_heap_shm = {.make = shm_make, .join = shm_join, .close = shm_close};

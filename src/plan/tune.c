@@ -7,8 +7,16 @@
  * (device/k_route.h, SY_UNIT). */
 #define ROUTE_UNIT 32u
 
-/* A store of 2 to 7 KB keeps the links even; larger ones queue up (GPU). */
+/* A store of 2 to 7 KB keeps the links even; larger ones queue up (GPU). A combine's pusher has one
+ * store per row where a dispatch has several, and issuing them takes its time. */
 #define PIECE_BYTES 4096u
+#define COMBINE_PIECE_BYTES 8192u
+
+/* What a finishing warp sums at a time: all its lanes, with the columns that a lane takes (GPU). */
+#define SPLIT_BYTES 2048u
+
+/* With so many blocks one pushing warp each suffices (GPU). */
+#define MANY_BLOCKS 48u
 
 /* What a pushing warp should have to do, in parts of rows (GPU). */
 #define ITEMS_PER_WARP 48u
@@ -95,9 +103,9 @@ static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w,
     }
 }
 
-static void pieces(const struct sy_machine *m, struct sy_shape *s)
+static void pieces(const struct sy_machine *m, struct sy_shape *s, uint32_t bytes)
 {
-    uint32_t n = (s->part_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+    uint32_t n = (s->part_bytes + bytes - 1) / bytes;
     s->piece_bytes = m->lanes > 1 ? up((s->part_bytes + n - 1) / n, 16) : s->part_bytes;
 }
 
@@ -106,7 +114,7 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
     struct sy_shape *s = &cut->shape;
     roles(m, w, s);
     SY_TRY(fit_stages(m, w, cut, w->fan, w->side_bytes, w->quant ? 1 : SY_PARTS_MAX, 0));
-    pieces(m, s);
+    pieces(m, s, PIECE_BYTES);
     cut->blocks = m->blocks_max;
     only_needed(w, cut);
     return SY_OK;
@@ -130,17 +138,31 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
     return SY_OK;
 }
 
+/* Summing wants many warps with many loads in flight, pushing a few that never wait (GPU). */
+static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s)
+{
+    roles(m, w, s);
+    s->splits = 1;
+    s->split_bytes = up(w->row_bytes, 16);
+    if (m->lanes == 1)
+        return;
+    s->pushers = m->blocks_max < MANY_BLOCKS ? 2 : 1;
+    s->stages = 4;
+    s->finishers = w->pull ? 15 : 12;
+    s->splits = (w->row_bytes + SPLIT_BYTES - 1) / SPLIT_BYTES;
+    s->split_bytes = SPLIT_BYTES;
+}
+
 sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
+    struct sy_work whole = *w;
     uint64_t behind;
-    roles(m, w, s);
+    combine_roles(m, w, s);
+    whole.tokens_most = 0; /* rows are not cut for the sake of many warps */
     behind = (uint64_t)s->finishers * SY_C_FAN(w->topk) * 16u;
-    SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, w->latency ? 1 : SY_PARTS_MAX, behind));
-    pieces(m, s);
-    s->splits = m->lanes > 1 ? least(4, (w->row_bytes + 2047) / 2048) : 1;
-    s->split_bytes = up((w->row_bytes + s->splits - 1) / s->splits, 16);
-    s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+    SY_TRY(fit_stages(m, &whole, cut, SY_C_FAN(w->topk), 0, w->latency ? 1 : SY_PARTS_MAX, behind));
+    pieces(m, s, COMBINE_PIECE_BYTES);
     cut->blocks = m->blocks_max;
     only_needed(w, cut);
     return SY_OK;

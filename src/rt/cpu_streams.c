@@ -88,8 +88,10 @@ static void run_item(struct cpu_engine *e, struct item *it)
         pthread_mutex_lock(&e->lock);
         break;
     case ITEM_RECORD:
-        it->event->happened = it->number;
-        it->event->time_ns = sy_os->now_ns();
+        if (it->number > it->event->happened) { /* streams may reach recordings in any order */
+            it->event->happened = it->number;
+            it->event->time_ns = sy_os->now_ns();
+        }
         it->event->users--;
         break;
     case ITEM_WAIT:
@@ -120,9 +122,12 @@ static void *stream_main(void *context)
 
 /* --- putting items on a stream -------------------------------------------------------------- */
 
-static sy_stream *stream_or_own(struct sy_rt *rt, sy_stream *stream)
+/* The stream that is meant; NULL is the group's own. */
+static sy_status find_stream(struct sy_rt *rt, sy_stream *stream, sy_stream **out)
 {
-    return stream ? stream : engine_of(rt)->own;
+    *out = stream ? stream : engine_of(rt)->own;
+    SY_NEED((*out)->handle.rt == rt, "the stream belongs to another group");
+    return SY_OK;
 }
 
 /* A free place in the ring; waits while it is full. With the lock held. */
@@ -139,13 +144,25 @@ static void placed(sy_stream *s)
     pthread_cond_broadcast(&s->engine->moved);
 }
 
+static void put_event(sy_stream *s, sy_event *event, enum item_kind kind, uint64_t number)
+{
+    struct item *it = place(s);
+    it->kind = kind;
+    it->event = event;
+    it->number = number;
+    event->users++;
+    placed(s);
+}
+
 static sy_status cpu_launch(struct sy_rt *rt, sy_stream *stream, enum sy_kernel kernel,
-                            const struct sy_grid *grid, const void *args, size_t bytes)
+                            const struct sy_grid *grid, const void *args, size_t bytes,
+                            sy_event *done)
 {
     struct cpu_engine *e = engine_of(rt);
-    sy_stream *s = stream_or_own(rt, stream);
+    sy_stream *s;
     struct item *it;
     SY_ASSERT(bytes <= sizeof it->args);
+    SY_TRY(find_stream(rt, stream, &s));
     pthread_mutex_lock(&e->lock);
     it = place(s);
     it->kind = ITEM_LAUNCH;
@@ -154,14 +171,16 @@ static sy_status cpu_launch(struct sy_rt *rt, sy_stream *stream, enum sy_kernel 
     it->number = e->launches++;
     memcpy(&it->args, args, bytes);
     placed(s);
+    put_event(s, done, ITEM_RECORD, ++done->recordings);
     pthread_mutex_unlock(&e->lock);
     return SY_OK;
 }
 
 static sy_status cpu_call(struct sy_rt *rt, sy_stream *stream, void (*fn)(void *), void *context)
 {
-    sy_stream *s = stream_or_own(rt, stream);
+    sy_stream *s;
     struct item *it;
+    SY_TRY(find_stream(rt, stream, &s));
     pthread_mutex_lock(&s->engine->lock);
     it = place(s);
     it->kind = ITEM_CALL;
@@ -204,8 +223,9 @@ static void cpu_stream_destroy(struct sy_rt *rt, sy_stream *s)
 
 static sy_status cpu_stream_sync(struct sy_rt *rt, sy_stream *stream)
 {
-    sy_stream *s = stream_or_own(rt, stream);
+    sy_stream *s;
     uint64_t upto;
+    SY_TRY(find_stream(rt, stream, &s));
     pthread_mutex_lock(&s->engine->lock);
     upto = s->put;
     while (s->done < upto)
@@ -216,8 +236,9 @@ static sy_status cpu_stream_sync(struct sy_rt *rt, sy_stream *stream)
 
 static sy_status cpu_stream_query(struct sy_rt *rt, sy_stream *stream)
 {
-    sy_stream *s = stream_or_own(rt, stream);
+    sy_stream *s;
     int idle;
+    SY_TRY(find_stream(rt, stream, &s));
     pthread_mutex_lock(&s->engine->lock);
     idle = s->done == s->put;
     pthread_mutex_unlock(&s->engine->lock);
@@ -226,19 +247,10 @@ static sy_status cpu_stream_query(struct sy_rt *rt, sy_stream *stream)
 
 /* --- events --------------------------------------------------------------------------------- */
 
-static void put_event(sy_stream *s, sy_event *event, enum item_kind kind, uint64_t number)
-{
-    struct item *it = place(s);
-    it->kind = kind;
-    it->event = event;
-    it->number = number;
-    event->users++;
-    placed(s);
-}
-
-static sy_status cpu_event_create(struct sy_rt *rt, sy_event **out)
+static sy_status cpu_event_create(struct sy_rt *rt, int timed, sy_event **out)
 {
     sy_event *event = sy_zalloc(sizeof *event);
+    (void)timed;
     if (!event)
         return sy_fail(SY_NO_MEMORY, "an event");
     event->handle.rt = rt;
@@ -261,7 +273,8 @@ static void cpu_event_destroy(struct sy_rt *rt, sy_event *event)
 
 static sy_status cpu_event_record(struct sy_rt *rt, sy_event *event, sy_stream *stream)
 {
-    sy_stream *s = stream_or_own(rt, stream);
+    sy_stream *s;
+    SY_TRY(find_stream(rt, stream, &s));
     pthread_mutex_lock(&s->engine->lock);
     put_event(s, event, ITEM_RECORD, ++event->recordings);
     pthread_mutex_unlock(&s->engine->lock);
@@ -270,7 +283,8 @@ static sy_status cpu_event_record(struct sy_rt *rt, sy_event *event, sy_stream *
 
 static sy_status cpu_stream_wait(struct sy_rt *rt, sy_stream *stream, sy_event *event)
 {
-    sy_stream *s = stream_or_own(rt, stream);
+    sy_stream *s;
+    SY_TRY(find_stream(rt, stream, &s));
     pthread_mutex_lock(&s->engine->lock);
     put_event(s, event, ITEM_WAIT, event->recordings);
     pthread_mutex_unlock(&s->engine->lock);
@@ -334,10 +348,23 @@ static void cpu_free(struct sy_rt *rt, void *memory, size_t bytes)
         sy_os->free(memory);
 }
 
-static void cpu_read(struct sy_rt *rt, void *to, const void *from, size_t bytes)
+static sy_status cpu_copy(struct sy_rt *rt, void *to, const void *from, size_t bytes)
 {
     (void)rt;
     memcpy(to, from, bytes);
+    return SY_OK;
+}
+
+static void cpu_poke(struct sy_rt *rt, sy_u32 *word, sy_u32 value)
+{
+    (void)rt;
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/* The caller's streams are gone by now. */
+static void cpu_finish(struct sy_rt *rt)
+{
+    cpu_stream_sync(rt, NULL);
 }
 
 static void cpu_close(struct sy_rt *rt)
@@ -406,10 +433,15 @@ const sy_cpu_kernel *sy_cpu_kernels_pick(const char **name)
 const struct sy_rt_ops sy_rt_cpu = {
     .name = "cpu",
     .open = cpu_open,
+    .finish = cpu_finish,
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,
-    .read = cpu_read,
+    .alloc_host = cpu_alloc,
+    .free_host = cpu_free,
+    .read = cpu_copy,
+    .write = cpu_copy,
+    .poke = cpu_poke,
     .stream_create = cpu_stream_create,
     .stream_destroy = cpu_stream_destroy,
     .stream_sync = cpu_stream_sync,

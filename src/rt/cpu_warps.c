@@ -128,9 +128,40 @@ static void warp_main(void *context)
 
 /* --- a block -------------------------------------------------------------------------------- */
 
+/* A thread has its ways with numbers from whoever made it, or from a callback that ran on it:
+ * another rounding, denormals that are zero. Kernels want none of that. Sets the control word of the
+ * processor and returns what it was. Fibers do not change it. */
+#if defined(__x86_64__)
+#define PLAIN_NUMBERS 0x1f80u
+
+static uint64_t set_numbers(uint64_t control)
+{
+    uint64_t before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr((unsigned)control);
+    return before;
+}
+#elif defined(__aarch64__)
+#define PLAIN_NUMBERS 0u
+
+static uint64_t set_numbers(uint64_t control)
+{
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr\n\tmsr fpcr, %1" : "=&r"(before) : "r"(control));
+    return before;
+}
+#else
+#define PLAIN_NUMBERS 0u
+
+static uint64_t set_numbers(uint64_t control)
+{
+    return control;
+}
+#endif
+
 static void run_block(struct sy_cpu_worker *w, const struct sy_cpu_job *job)
 {
     uint32_t n = job->grid.warps;
+    uint64_t numbers;
     if (w->index >= job->grid.blocks)
         return;
     SY_ASSERT(n >= 1 && n <= SY_CPU_WARPS_MAX && job->grid.shared_bytes <= w->pool->shared_bytes);
@@ -154,8 +185,10 @@ static void run_block(struct sy_cpu_worker *w, const struct sy_cpu_job *job)
         warp->c.self = warp;
         sy_fiber_start(&warp->fiber, warp_main, warp);
     }
+    numbers = set_numbers(PLAIN_NUMBERS);
     sy_fiber_adopt(&w->home);
     sy_fiber_switch(&w->home, &w->first->fiber, 0);
+    set_numbers(numbers);
 }
 
 /* --- the threads of an engine --------------------------------------------------------------- */

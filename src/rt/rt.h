@@ -6,6 +6,7 @@
 #ifndef SY_RT_RT_H
 #define SY_RT_RT_H
 
+#include "base/params.h"
 #include "base/status.h"
 #include "layout/args.h"
 
@@ -25,23 +26,32 @@ struct sy_grid {
 struct sy_rt;
 
 struct sy_rt_config {
+    int32_t rank;
     int32_t threads;       /* CPU: threads that run kernels                                */
     int32_t ranks;         /* of the group, and how many of them share this machine: all    */
     int64_t idle_spins;    /* CPU: see params.def                                           */
     uint64_t shared_bytes; /* most that a launch asks for                                   */
+    const struct sy_params *params;
     const sy_allocator *allocator;
 };
 
 struct sy_rt_ops {
     const char *name;
     sy_status (*open)(const struct sy_rt_config *config, struct sy_rt **rt);
-    void (*close)(struct sy_rt *rt); /* waits until all streams are empty */
+    void (*finish)(struct sy_rt *rt); /* waits until all launches are over  */
+    void (*close)(struct sy_rt *rt);  /* after finish()                     */
 
-    /* Private memory of the engine, zeroed, aligned to 256. */
+    /* Private memory of the engine, zeroed, aligned to 256; NULL when there is none. */
     void *(*alloc)(struct sy_rt *rt, size_t bytes);
     void (*free)(struct sy_rt *rt, void *memory, size_t bytes);
-    /* Waits; the work that wrote `from` must be over. */
-    void (*read)(struct sy_rt *rt, void *to, const void *from, size_t bytes);
+    /* Memory of the host that kernels reach, zeroed: where they leave words for the host. */
+    void *(*alloc_host)(struct sy_rt *rt, size_t bytes);
+    void (*free_host)(struct sy_rt *rt, void *memory, size_t bytes);
+    /* Between engine memory and the host's. They wait; work that uses the memory must be over. */
+    sy_status (*read)(struct sy_rt *rt, void *to, const void *from, size_t bytes);
+    sy_status (*write)(struct sy_rt *rt, void *to, const void *from, size_t bytes);
+    /* Sets a word of engine memory or of a heap soon, while kernels run; from any thread. */
+    void (*poke)(struct sy_rt *rt, sy_u32 *word, sy_u32 value);
 
     sy_status (*stream_create)(struct sy_rt *rt, sy_stream **stream);
     void (*stream_destroy)(struct sy_rt *rt, sy_stream *stream);   /* waits */
@@ -49,10 +59,12 @@ struct sy_rt_ops {
     sy_status (*stream_query)(struct sy_rt *rt, sy_stream *stream);
     sy_status (*stream_wait)(struct sy_rt *rt, sy_stream *stream, sy_event *event);
     sy_status (*call)(struct sy_rt *rt, sy_stream *stream, void (*fn)(void *), void *context);
+    /* Records `done` behind it. */
     sy_status (*launch)(struct sy_rt *rt, sy_stream *stream, enum sy_kernel kernel,
-                        const struct sy_grid *grid, const void *args, size_t bytes);
+                        const struct sy_grid *grid, const void *args, size_t bytes, sy_event *done);
 
-    sy_status (*event_create)(struct sy_rt *rt, sy_event **event);
+    /* timed: event_elapsed will be asked for. */
+    sy_status (*event_create)(struct sy_rt *rt, int timed, sy_event **event);
     void (*event_destroy)(struct sy_rt *rt, sy_event *event); /* waits */
     sy_status (*event_record)(struct sy_rt *rt, sy_event *event, sy_stream *stream);
     sy_status (*event_sync)(struct sy_rt *rt, sy_event *event); /* waits */
@@ -71,6 +83,6 @@ struct sy_handle {
     sy_group *group; /* for api/ */
 };
 
-extern const struct sy_rt_ops sy_rt_cpu;
+extern const struct sy_rt_ops sy_rt_cpu, sy_rt_cuda;
 
 #endif

@@ -1,0 +1,29 @@
+# cuda.mk - what the CUDA engine adds to the build; included by the Makefile.
+
+# The device sources are copied into the library as they are; -MMD does not see that.
+$(BUILD)/src/rt/jit_sources.o: $(wildcard src/device/* src/layout/*.h src/layout/*.def)
+
+# Tests that need GPUs; they skip themselves where there are none. scripts/gpu-check runs them.
+GPU_TESTS := $(patsubst tests/gpu/%.c,$(BUILD)/gpu/%,$(wildcard tests/gpu/gpu_*_test.c) \
+               tests/gpu/gpu_conform.c tests/gpu/proof.c)
+
+.PHONY: gpu-tests
+gpu-tests: $(GPU_TESTS)
+
+$(BUILD)/gpu/%: $(BUILD)/tests/gpu/%.o $(BUILD)/tests/gpu/cu.o $(BUILD)/tests/gpu/gpu_world.o \
+                $(SHARED_TEST_OBJ) $(REF_OBJ) $(BUILD)/libswitchyard.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
+
+# Every kernel for every kind of GPU, compiled without one.
+.PHONY: check-nvrtc
+check-nvrtc: $(BUILD)/nvrtc/nvrtc_check
+	@if lib=$$(scripts/nvrtc-find $(BUILD)/nvrtc/lib); then \
+	    LD_LIBRARY_PATH=$$lib:$$LD_LIBRARY_PATH $< tests/nvrtc/limits.txt; \
+	else echo "skip nvrtc: see above"; echo "0 passed, 0 failed, 1 skipped"; fi
+
+$(BUILD)/nvrtc/nvrtc_check: $(BUILD)/tests/nvrtc/nvrtc_check.o $(BUILD)/libswitchyard.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
