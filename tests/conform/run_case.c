@@ -1,4 +1,5 @@
-/* run_case.c - see run_case.h. Sections: buffers | dispatch | counts | combine | the run. */
+/* run_case.c - see run_case.h. Sections: buffers | loans | dispatch | counts | combine | the run.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include "run_case.h"
 
@@ -8,15 +9,28 @@
 #include <string.h>
 
 #define POISON 0xA5
+#define GUARD 256 /* bytes before and behind what an engine borrows */
+#define LOANS_MAX 24
+
+/* A host buffer that the engine sees as a copy in its own memory, or in the heap. */
+struct loan {
+    uint8_t *host, *lent;
+    size_t bytes;
+    int heap, back;
+    const char *name;
+};
 
 struct run {
     const struct sy_case *c;
     const struct sy_ref_route *ref;
+    const struct run_engine *engine;
     int rank;
     sy_group *group;
     sy_route *route;
     int differences;
     char *text;
+    struct loan loans[LOANS_MAX];
+    int lent;
 };
 
 static void differ(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -75,27 +89,102 @@ static int out_place(const struct run *r)
     return SY_CASE_PLAIN;
 }
 
-/* Memory of its place for rows; NULL for a view. */
-static void *rows_memory(struct run *r, int place, size_t bytes)
+/* --- loans ---------------------------------------------------------------------------------- */
+
+static void engine_put(struct run *r, void *to, const void *from, size_t bytes)
 {
-    void *p = NULL;
-    if (place == SY_CASE_VIEW)
-        return NULL;
-    if (place == SY_CASE_HEAP) {
-        if (!need(r, sy_alloc(r->group, bytes ? bytes : 1, &p), "sy_alloc"))
-            return poisoned(bytes);
-        memset(p, POISON, bytes);
-        return p;
-    }
-    return poisoned(bytes);
+    if (r->engine)
+        r->engine->put(to, from, bytes);
+    else
+        memcpy(to, from, bytes);
 }
 
-static void rows_free(struct run *r, int place, void *p)
+static void engine_get(struct run *r, void *to, const void *from, size_t bytes)
 {
-    if (place == SY_CASE_HEAP)
-        need(r, sy_free(r->group, p), "sy_free");
-    else if (place == SY_CASE_PLAIN)
-        free(p);
+    if (r->engine)
+        r->engine->get(to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+/* Bytes from the first element of a tensor to its last. */
+static size_t extent(const sy_tensor *t)
+{
+    int64_t last = 0;
+    for (int i = 0; i < t->dims; i++) {
+        if (t->shape[i] == 0)
+            return 0;
+        last += (t->shape[i] - 1) * t->stride[i];
+    }
+    return (size_t)((last + 1) * sy_ref_type_bytes(t->type));
+}
+
+static uint8_t *lend_memory(struct run *r, struct loan *l)
+{
+    uint8_t *p, *whole;
+    if (!r->engine)
+        return NULL;
+    p = r->engine->alloc(l->bytes + 2 * GUARD);
+    whole = poisoned(l->bytes + 2 * GUARD);
+    engine_put(r, p, whole, l->bytes + 2 * GUARD);
+    free(whole);
+    return p + GUARD;
+}
+
+/* From here to recall() the tensor's data is where the engine can reach it. back: the engine's copy
+ * is what the caller wants to see then. */
+static void lend(struct run *r, sy_tensor *t, const char *name, int heap, int back)
+{
+    struct loan *l = r->loans + r->lent;
+    void *p = NULL;
+    if (!t->data || r->lent == LOANS_MAX)
+        return;
+    *l = (struct loan){t->data, NULL, extent(t), heap, back, name};
+    if (heap && need(r, sy_alloc(r->group, l->bytes ? l->bytes : 1, &p), "sy_alloc"))
+        l->lent = p;
+    else
+        l->heap = 0;
+    if (!l->heap)
+        l->lent = lend_memory(r, l);
+    if (!l->lent)
+        return; /* the host's own memory will do */
+    engine_put(r, l->lent, l->host, l->bytes);
+    t->data = l->lent;
+    r->lent++;
+}
+
+static void check_guards(struct run *r, const struct loan *l)
+{
+    uint8_t guards[2 * GUARD];
+    engine_get(r, guards, l->lent - GUARD, GUARD);
+    engine_get(r, guards + GUARD, l->lent + l->bytes, GUARD);
+    for (int i = 0; i < 2 * GUARD; i++)
+        if (guards[i] != POISON) {
+            differ(r, "rank %d: %s: byte %d %s it was written", r->rank, l->name, i % GUARD,
+                   i < GUARD ? "of the guard before" : "behind");
+            return;
+        }
+}
+
+/* Ends all loans but the first `keep`. */
+static void recall(struct run *r, int keep)
+{
+    while (r->lent > keep) {
+        struct loan *l = r->loans + --r->lent;
+        if (l->back)
+            engine_get(r, l->host, l->lent, l->bytes);
+        if (l->heap) {
+            need(r, sy_free(r->group, l->lent), "sy_free");
+        } else {
+            check_guards(r, l);
+            r->engine->free(l->lent - GUARD);
+        }
+    }
+}
+
+static sy_stream *stream_of(const struct run *r)
+{
+    return r->engine ? r->engine->stream : NULL;
 }
 
 /* --- dispatch ------------------------------------------------------------------------------- */
@@ -177,7 +266,7 @@ static void make_outputs(struct run *r, struct outputs *o, sy_dispatch_args *arg
     o->words = sy_ref_out_scale_words(w);
     o->got.ids_type = o->want.ids_type = me->ids_type;
     o->got.x.rows = o->want.x.rows = n;
-    o->got.x.data = rows_memory(r, out_place(r), (size_t)(n * o->row_bytes));
+    o->got.x.data = poisoned((size_t)(n * o->row_bytes));
     o->want.x.data = poisoned((size_t)(n * o->row_bytes));
     args->out_x = sy_tensor_2d(o->got.x.data, (sy_type)wire, n, w->hidden);
     if (out_place(r) == SY_CASE_VIEW)
@@ -214,10 +303,9 @@ static void free_pair(struct sy_ref_output *got, struct sy_ref_output *want)
     free(want->data);
 }
 
-static void free_outputs(struct run *r, struct outputs *o)
+static void free_outputs(struct outputs *o)
 {
-    rows_free(r, out_place(r), o->got.x.data);
-    free(o->want.x.data);
+    free_pair(&o->got.x, &o->want.x);
     free_pair(&o->got.scales, &o->want.scales);
     free_pair(&o->got.weights, &o->want.weights);
     free_pair(&o->got.probs, &o->want.probs);
@@ -237,13 +325,13 @@ static int run_halves(struct run *r, sy_status (*op)(struct run *, void *, int32
 static sy_status one_dispatch(struct run *r, void *args, int32_t phase)
 {
     ((sy_dispatch_args *)args)->phase = phase;
-    return sy_dispatch(r->route, args, NULL);
+    return sy_dispatch(r->route, args, stream_of(r));
 }
 
 /* Waits; ids out of range are part of some cases. */
 static int settle(struct run *r, int first)
 {
-    sy_status status = sy_stream_sync(r->group, NULL), want = SY_OK;
+    sy_status status = sy_stream_sync(r->group, stream_of(r)), want = SY_OK;
     if (first && r->ref->bad.any)
         want = SY_BAD_ROUTE;
     if (status == want)
@@ -261,17 +349,15 @@ static void compare_outputs(struct run *r, struct outputs *o, sy_tensor *view)
     int64_t n = o->got.x.rows, K = w->topk;
     if (view->data) { /* only as many rows as there are; what lay there before is not known */
         n = sy_ref_rows(w, r->rank);
-        o->got.x.data = view->data;
         o->want.x.rows = n;
-        memcpy(o->want.x.data, view->data, (size_t)(n * o->row_bytes));
+        engine_get(r, o->got.x.data, view->data, (size_t)(n * o->row_bytes));
+        memcpy(o->want.x.data, o->got.x.data, (size_t)(n * o->row_bytes));
     }
     if (o->got.scales.data && c->scales_by_column)
         transpose(o->by_column, o->got.scales.data, o->words, o->got.scales.rows);
     sy_ref_dispatch(w, r->ref, r->rank, &o->want);
     same(r, "out_x", o->got.x.data, o->want.x.data, (size_t)(n * o->row_bytes),
          (size_t)o->row_bytes);
-    if (view->data)
-        o->got.x.data = NULL;
     if (o->got.scales.data)
         same(r, "out_scales", o->got.scales.data, o->want.scales.data,
              (size_t)(o->got.scales.rows * o->words) * 4, (size_t)o->words * 4);
@@ -291,8 +377,23 @@ static void compare_outputs(struct run *r, struct outputs *o, sy_tensor *view)
         same(r, "out_src", o->got.src.data, o->want.src.data, (size_t)o->got.src.rows * 8, 8);
 }
 
+static void lend_dispatch(struct run *r, sy_dispatch_args *a)
+{
+    lend(r, &a->x, "x", 0, 0);
+    lend(r, &a->scales, "scales", 0, 0);
+    lend(r, &a->weights, "weights", 0, 0);
+    lend(r, &a->probs, "probs", 0, 0);
+    lend(r, &a->out_x, "out_x", out_place(r) == SY_CASE_HEAP, 1);
+    lend(r, &a->out_scales, "out_scales", 0, 1);
+    lend(r, &a->out_weights, "out_weights", 0, 1);
+    lend(r, &a->out_probs, "out_probs", 0, 1);
+    lend(r, &a->out_ids, "out_ids", 0, 1);
+    lend(r, &a->out_src, "out_src", 0, 1);
+}
+
 static int check_dispatch(struct run *r, int first)
 {
+    const int keep = r->lent;
     struct inputs in;
     struct outputs o;
     sy_dispatch_args args;
@@ -303,10 +404,12 @@ static int check_dispatch(struct run *r, int first)
     make_inputs(r, &in, &args);
     make_outputs(r, &o, &args);
     args.view = &view;
+    lend_dispatch(r, &args);
     good = run_halves(r, one_dispatch, &args, "sy_dispatch") && settle(r, first);
+    recall(r, keep);
     if (good)
         compare_outputs(r, &o, &view);
-    free_outputs(r, &o);
+    free_outputs(&o);
     free(in.x);
     free(in.scales);
     return good;
@@ -317,7 +420,10 @@ static int check_dispatch(struct run *r, int first)
 static void same_words(struct run *r, const char *what, const sy_tensor *got, const int32_t *want)
 {
     size_t n = (size_t)got->shape[0] * (size_t)(got->dims > 1 ? got->shape[1] : 1);
-    same(r, what, got->data, want, n * 4, 4);
+    void *copy = poisoned(n * 4);
+    engine_get(r, copy, got->data, n * 4);
+    same(r, what, copy, want, n * 4, 4);
+    free(copy);
 }
 
 static void check_counts(struct run *r)
@@ -348,7 +454,7 @@ static void check_counts(struct run *r)
 static sy_status one_combine(struct run *r, void *args, int32_t phase)
 {
     ((sy_combine_args *)args)->phase = phase;
-    return sy_combine(r->route, args, NULL);
+    return sy_combine(r->route, args, stream_of(r));
 }
 
 static void make_combine(struct run *r, sy_combine_args *args, void *x, void *out,
@@ -381,28 +487,45 @@ static void make_combine(struct run *r, sy_combine_args *args, void *x, void *ou
         args->out_probs = sy_tensor_2d(out_probs, SY_F32, T, c->experts);
 }
 
+static void lend_combine(struct run *r, sy_combine_args *a)
+{
+    lend(r, &a->x, "x", r->c->rank[r->rank].sum_place == SY_CASE_HEAP, 0);
+    lend(r, &a->weights, "weights", 0, 0);
+    lend(r, &a->bias[0], "bias[0]", 0, 0);
+    lend(r, &a->bias[1], "bias[1]", 0, 0);
+    lend(r, &a->row_weights, "row_weights", 0, 0);
+    lend(r, &a->row_probs, "row_probs", 0, 0);
+    lend(r, &a->out, "out", 0, 1);
+    lend(r, &a->out_weights, "out_weights", 0, 1);
+    lend(r, &a->out_probs, "out_probs", 0, 1);
+}
+
 static void check_combine(struct run *r)
 {
+    const int keep = r->lent;
     const struct sy_case *c = r->c;
     const struct sy_ref_world *w = &c->world;
     struct sy_ref_sum *sums = malloc(sizeof *sums * (size_t)w->ranks), *s = sums + r->rank;
     int64_t n = c->rank[r->rank].out_rows, T = w->rank[r->rank].tokens;
-    int place = c->rank[r->rank].sum_place == SY_CASE_HEAP ? SY_CASE_HEAP : SY_CASE_PLAIN;
     size_t row = (size_t)(c->sum_hidden * sy_ref_type_bytes(c->sum_type));
     size_t bytes = row * (size_t)T, wb = (size_t)(T * w->topk) * 4,
            pb = (size_t)(T * c->experts) * 4;
     uint8_t *x, *out = poisoned(bytes);
     float *weights = poisoned(wb), *probs = poisoned(pb);
     sy_combine_args args;
+    int good;
     memcpy(sums, c->sum, sizeof *sums * (size_t)w->ranks);
-    x = rows_memory(r, place, row * (size_t)n);
+    x = poisoned(row * (size_t)n);
     if (n)
         memcpy(x, s->x, row * (size_t)n);
     make_combine(r, &args, x, out, weights, probs);
     s->out = poisoned(bytes);
     s->out_weights = c->carry_weights ? poisoned(wb) : NULL;
     s->out_probs = c->carry_probs ? poisoned(pb) : NULL;
-    if (run_halves(r, one_combine, &args, "sy_combine") && settle(r, 0)) {
+    lend_combine(r, &args);
+    good = run_halves(r, one_combine, &args, "sy_combine") && settle(r, 0);
+    recall(r, keep);
+    if (good) {
         sy_ref_combine(w, r->ref, r->rank, c->sum_type, c->sum_hidden, sums);
         same(r, "out", out, s->out, bytes, row);
         if (s->out_weights)
@@ -410,7 +533,7 @@ static void check_combine(struct run *r)
         if (s->out_probs)
             same(r, "combined probs", probs, s->out_probs, pb, (size_t)c->experts * 4);
     }
-    rows_free(r, place, x);
+    free(x);
     free(out);
     free(weights);
     free(probs);
@@ -465,20 +588,25 @@ static int set_route(struct run *r)
         input.ids = sy_tensor_2d((void *)(uintptr_t)me->ids, SY_I64, T, K);
     else
         input.ids = sy_tensor_2d(narrow, SY_I32, T, K);
-    good = need(r, sy_route_set(r->route, &input, NULL), "sy_route_set");
+    lend(r, &input.map, "map", 0, 0);
+    lend(r, &input.ids, "ids", 0, 0);
+    good = need(r, sy_route_set(r->route, &input, stream_of(r)), "sy_route_set");
     /* In latency mode the ids are borrowed until the first dispatch. */
     if (good && c->mode == SY_THROUGHPUT)
         good = settle(r, 1);
     if (good)
         good = check_dispatch(r, c->mode == SY_LATENCY);
+    recall(r, 0);
     free(narrow);
     return good;
 }
 
-int run_case(const struct sy_case *c, const struct sy_ref_route *ref, int rank, sy_group *group,
-             int rounds, char text[512])
+int run_case_on(const struct run_engine *engine, const struct sy_case *c,
+                const struct sy_ref_route *ref, int rank, sy_group *group, int rounds,
+                char text[512])
 {
-    struct run r = {c, ref, rank, group, NULL, 0, text};
+    struct run r = {
+        .c = c, .ref = ref, .engine = engine, .rank = rank, .group = group, .text = text};
     sy_route_config config = {.size = sizeof config,
                               .mode = c->mode,
                               .layout = c->world.layout,
@@ -498,4 +626,10 @@ int run_case(const struct sy_case *c, const struct sy_ref_route *ref, int rank, 
     }
     sy_route_destroy(r.route);
     return r.differences;
+}
+
+int run_case(const struct sy_case *c, const struct sy_ref_route *ref, int rank, sy_group *group,
+             int rounds, char text[512])
+{
+    return run_case_on(NULL, c, ref, rank, group, rounds, text);
 }

@@ -28,7 +28,11 @@ typedef struct CUgraphExec_st *CUgraphExec;
     CU(cuCtxSynchronize, (void))                                                                   \
     CU(cuCtxEnablePeerAccess, (CUcontext, unsigned))                                               \
     CU(cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                     \
+    CU(cuMemFree_v2, (CUdeviceptr))                                                                \
     CU(cuMemcpyHtoD_v2, (CUdeviceptr, const void *, size_t))                                       \
+    CU(cuMemcpyHtoDAsync_v2, (CUdeviceptr, const void *, size_t, CUstream))                        \
+    CU(cuMemcpyDtoHAsync_v2, (void *, CUdeviceptr, size_t, CUstream))                              \
+    CU(cuMemGetInfo_v2, (size_t *, size_t *))                                                      \
     CU(cuMemcpyDtoH_v2, (void *, CUdeviceptr, size_t))                                             \
     CU(cuMemsetD8_v2, (CUdeviceptr, unsigned char, size_t))                                        \
     CU(cuModuleLoadData, (CUmodule *, const void *))                                               \
@@ -38,14 +42,18 @@ typedef struct CUgraphExec_st *CUgraphExec;
     CU(cuLaunchKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,    \
                         unsigned, CUstream, void **, void **))                                     \
     CU(cuStreamCreate, (CUstream *, unsigned))                                                     \
+    CU(cuStreamDestroy_v2, (CUstream))                                                             \
     CU(cuStreamSynchronize, (CUstream))                                                            \
     CU(cuEventCreate, (CUevent *, unsigned))                                                       \
     CU(cuEventRecord, (CUevent, CUstream))                                                         \
+    CU(cuStreamWaitEvent, (CUstream, CUevent, unsigned))                                           \
     CU(cuEventElapsedTime, (float *, CUevent, CUevent))                                            \
     CU(cuStreamBeginCapture_v2, (CUstream, int))                                                   \
     CU(cuStreamEndCapture, (CUstream, CUgraph *))                                                  \
     CU(cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long))                  \
     CU(cuGraphLaunch, (CUgraphExec, CUstream))                                                     \
+    CU(cuGraphExecDestroy, (CUgraphExec))                                                          \
+    CU(cuGraphDestroy, (CUgraph))                                                                  \
     CU(cuGetErrorString, (int, const char **))
 
 struct cu {
@@ -57,7 +65,7 @@ struct cu {
 extern struct cu cu;
 
 void cu_check(int result, const char *call, const char *file, int line);
-#define CHECK(call) cu_check(cu.call, #call, __FILE__, __LINE__)
+#define CU_OK(call) cu_check(cu.call, #call, __FILE__, __LINE__)
 
 /* Loads the driver. 0: there is none, and *why says so. */
 int cu_open(const char **why);

@@ -45,16 +45,16 @@ static int trace;        /* blocks that leave marks; 0: compiled without */
 static void *on(int g, size_t bytes)
 {
     CUdeviceptr p;
-    CHECK(cuCtxSetCurrent(gpus[g].context));
-    CHECK(cuMemAlloc_v2(&p, bytes));
-    CHECK(cuMemsetD8_v2(p, 0, bytes));
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuMemAlloc_v2(&p, bytes));
+    CU_OK(cuMemsetD8_v2(p, 0, bytes));
     return (void *)p;
 }
 
 static void put(int g, void *to, const void *from, size_t bytes)
 {
-    CHECK(cuCtxSetCurrent(gpus[g].context));
-    CHECK(cuMemcpyHtoD_v2((CUdeviceptr)to, from, bytes));
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuMemcpyHtoD_v2((CUdeviceptr)to, from, bytes));
 }
 
 static uint32_t word_of(int rank, uint32_t token, uint32_t i)
@@ -173,23 +173,23 @@ static void *build(const char *root, size_t i)
 static void open_gpu(int g, void *const *cubins)
 {
     CUdevice device;
-    CHECK(cuDeviceGet(&device, g));
-    CHECK(cuDevicePrimaryCtxRetain(&gpus[g].context, device));
-    CHECK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuDeviceGet(&device, g));
+    CU_OK(cuDevicePrimaryCtxRetain(&gpus[g].context, device));
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
     for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
         CUmodule module;
         CUfunction *f = &gpus[g].kernels[builds[i].kernel];
         char name[64];
         snprintf(name, sizeof name, "sy_entry_%s", builds[i].only);
-        CHECK(cuModuleLoadData(&module, cubins[i]));
-        CHECK(cuModuleGetFunction(f, module, name));
-        CHECK(cuFuncSetAttribute(*f, 8, 227 * 1024)); /* dynamic shared memory */
+        CU_OK(cuModuleLoadData(&module, cubins[i]));
+        CU_OK(cuModuleGetFunction(f, module, name));
+        CU_OK(cuFuncSetAttribute(*f, 8, 227 * 1024)); /* dynamic shared memory */
         if (builds[i].kernel == SY_KERNEL_ldispatch)
             gpus[g].module = module;
     }
-    CHECK(cuStreamCreate(&gpus[g].stream, 1));
-    CHECK(cuEventCreate(&gpus[g].begin, 0));
-    CHECK(cuEventCreate(&gpus[g].end, 0));
+    CU_OK(cuStreamCreate(&gpus[g].stream, 1));
+    CU_OK(cuEventCreate(&gpus[g].begin, 0));
+    CU_OK(cuEventCreate(&gpus[g].end, 0));
 }
 
 static void open_memory(int g)
@@ -224,7 +224,7 @@ static void open_dev(int g)
     for (int p = 0; p < ranks; p++) {
         peers[p] = (uint64_t)(uintptr_t)gpus[p].heap;
         if (p != g) {
-            CHECK(cuCtxSetCurrent(gpus[g].context));
+            CU_OK(cuCtxSetCurrent(gpus[g].context));
             int result = cu.cuCtxEnablePeerAccess(gpus[p].context, 0);
             if (result != 704) /* enabled already */
                 cu_check(result, "cuCtxEnablePeerAccess", __FILE__, __LINE__);
@@ -261,8 +261,8 @@ static void open_dev(int g)
 static void launch(int g, int kernel, uint32_t blocks, uint32_t warps, uint64_t shared, void *args)
 {
     void *list[] = {args};
-    CHECK(cuCtxSetCurrent(gpus[g].context));
-    CHECK(cuLaunchKernel(gpus[g].kernels[kernel], blocks, 1, 1, warps * 32, 1, 1, (unsigned)shared,
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuLaunchKernel(gpus[g].kernels[kernel], blocks, 1, 1, warps * 32, 1, 1, (unsigned)shared,
                          gpus[g].stream, list, NULL));
 }
 
@@ -274,9 +274,9 @@ static void sync_all(const char *what)
                                         "LOST",  "ABORT",   "SHORT"};
     for (int g = 0; g < ranks; g++) {
         struct sy_fault_record f[GPUS_MAX];
-        CHECK(cuCtxSetCurrent(gpus[g].context));
-        CHECK(cuStreamSynchronize(gpus[g].stream));
-        CHECK(cuMemcpyDtoH_v2(f, (CUdeviceptr)(gpus[g].heap + gpus[g].dev.at.fault),
+        CU_OK(cuCtxSetCurrent(gpus[g].context));
+        CU_OK(cuStreamSynchronize(gpus[g].stream));
+        CU_OK(cuMemcpyDtoH_v2(f, (CUdeviceptr)(gpus[g].heap + gpus[g].dev.at.fault),
                               sizeof *f * (size_t)ranks));
         for (int p = 0; p < ranks; p++)
             if (f[p].what) {
@@ -467,8 +467,8 @@ static uint32_t check_tdispatch(int g)
 {
     uint32_t words = HIDDEN / 2, row = 0, local = EXPERTS / (uint32_t)ranks, wrong = 0;
     uint32_t *got = malloc(limits.view_bytes);
-    CHECK(cuCtxSetCurrent(gpus[g].context));
-    CHECK(cuMemcpyDtoH_v2(got, (CUdeviceptr)(gpus[g].heap + gpus[g].dev.at.td_rows),
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuMemcpyDtoH_v2(got, (CUdeviceptr)(gpus[g].heap + gpus[g].dev.at.td_rows),
                           limits.view_bytes));
     for (int s = 0; s < ranks; s++)
         for (uint32_t t = 0; t < tokens; t++) {
@@ -494,8 +494,8 @@ static uint32_t check_ldispatch(int g, const struct lat_variant *v)
     uint32_t words = HIDDEN / 2, local = EXPERTS / (uint32_t)ranks, wrong = 0, rows = 0;
     uint64_t view = limits.ranks * LAT_TOKENS * limits.row_bytes_max;
     uint32_t *got = malloc(view);
-    CHECK(cuCtxSetCurrent(gpus[g].context));
-    CHECK(cuMemcpyDtoH_v2(
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuMemcpyDtoH_v2(
         got, (CUdeviceptr)(gpus[g].heap + gpus[g].dev.at.ld_rows + v->view * view), view));
     for (int s = 0; s < ranks; s++) {
         uint32_t nth = 0;
@@ -529,20 +529,20 @@ static double timed(int n, void (*run)(int g, const void *v), const void *v, con
             run(g, v);
     sync_all(what);
     for (int g = 0; g < ranks; g++) {
-        CHECK(cuCtxSetCurrent(gpus[g].context));
-        CHECK(cuEventRecord(gpus[g].begin, gpus[g].stream));
+        CU_OK(cuCtxSetCurrent(gpus[g].context));
+        CU_OK(cuEventRecord(gpus[g].begin, gpus[g].stream));
     }
     for (int i = 0; i < n; i++)
         for (int g = 0; g < ranks; g++)
             run(g, v);
     for (int g = 0; g < ranks; g++) {
-        CHECK(cuCtxSetCurrent(gpus[g].context));
-        CHECK(cuEventRecord(gpus[g].end, gpus[g].stream));
+        CU_OK(cuCtxSetCurrent(gpus[g].context));
+        CU_OK(cuEventRecord(gpus[g].end, gpus[g].stream));
     }
     sync_all(what);
     for (int g = 0; g < ranks; g++) {
         float ms;
-        CHECK(cuEventElapsedTime(&ms, gpus[g].begin, gpus[g].end));
+        CU_OK(cuEventElapsedTime(&ms, gpus[g].begin, gpus[g].end));
         sum += ms;
     }
     return sum * 1e3 / n / ranks;
@@ -556,33 +556,33 @@ static double timed_graph(struct lat_variant v)
     double sum = 0;
     int replays = 20, ops = 20;
     for (int g = 0; g < ranks; g++) {
-        CHECK(cuCtxSetCurrent(gpus[g].context));
-        CHECK(cuStreamBeginCapture_v2(gpus[g].stream, 2));
+        CU_OK(cuCtxSetCurrent(gpus[g].context));
+        CU_OK(cuStreamBeginCapture_v2(gpus[g].stream, 2));
         for (int i = 0; i < ops; i++) {
             v.view = (uint32_t)i & 1u;
             run_ldispatch(g, &v);
         }
-        CHECK(cuStreamEndCapture(gpus[g].stream, &graph));
-        CHECK(cuGraphInstantiateWithFlags(&exec[g], graph, 0));
+        CU_OK(cuStreamEndCapture(gpus[g].stream, &graph));
+        CU_OK(cuGraphInstantiateWithFlags(&exec[g], graph, 0));
     }
     for (int i = 0; i < replays + 2; i++) {
         if (i == 2)
             sync_all("latency graph");
         for (int g = 0; g < ranks; g++) {
-            CHECK(cuCtxSetCurrent(gpus[g].context));
+            CU_OK(cuCtxSetCurrent(gpus[g].context));
             if (i == 2)
-                CHECK(cuEventRecord(gpus[g].begin, gpus[g].stream));
-            CHECK(cuGraphLaunch(exec[g], gpus[g].stream));
+                CU_OK(cuEventRecord(gpus[g].begin, gpus[g].stream));
+            CU_OK(cuGraphLaunch(exec[g], gpus[g].stream));
         }
     }
     for (int g = 0; g < ranks; g++) {
-        CHECK(cuCtxSetCurrent(gpus[g].context));
-        CHECK(cuEventRecord(gpus[g].end, gpus[g].stream));
+        CU_OK(cuCtxSetCurrent(gpus[g].context));
+        CU_OK(cuEventRecord(gpus[g].end, gpus[g].stream));
     }
     sync_all("latency graph");
     for (int g = 0; g < ranks; g++) {
         float ms;
-        CHECK(cuEventElapsedTime(&ms, gpus[g].begin, gpus[g].end));
+        CU_OK(cuEventElapsedTime(&ms, gpus[g].begin, gpus[g].end));
         sum += ms;
     }
     return sum * 1e3 / (replays * ops) / ranks;
@@ -704,9 +704,9 @@ static void print_trace(uint32_t count)
             run_ldispatch(g, &v);
     }
     sync_all("trace");
-    CHECK(cuCtxSetCurrent(gpus[0].context));
-    CHECK(cuModuleGetGlobal_v2(&p, &bytes, gpus[0].module, "sy_trace"));
-    CHECK(cuMemcpyDtoH_v2(marks, p, bytes));
+    CU_OK(cuCtxSetCurrent(gpus[0].context));
+    CU_OK(cuModuleGetGlobal_v2(&p, &bytes, gpus[0].module, "sy_trace"));
+    CU_OK(cuMemcpyDtoH_v2(marks, p, bytes));
     printf("\n%u tokens: clocks / 1980 at each place, GPU 0\n", count);
     for (uint32_t b = 0; b <= count && b < 132; b += b < 2 ? 1 : 43)
         for (int w = 0; w < 16; w += w < 2 ? 1 : 13) {
@@ -735,11 +735,11 @@ int main(int argc, char **argv)
         printf("skipped: %s\n", why);
         return 77;
     }
-    CHECK(cuDeviceGetCount(&ranks));
+    CU_OK(cuDeviceGetCount(&ranks));
     ranks = ranks > GPUS_MAX ? GPUS_MAX : ranks;
-    CHECK(cuDeviceGetAttribute(&sms, 16, 0));
-    CHECK(cuDeviceGetAttribute(&clock_khz, 13, 0));
-    CHECK(cuDeviceGetName(name, sizeof name, 0));
+    CU_OK(cuDeviceGetAttribute(&sms, 16, 0));
+    CU_OK(cuDeviceGetAttribute(&clock_khz, 13, 0));
+    CU_OK(cuDeviceGetName(name, sizeof name, 0));
     printf("%d x %s, %d SMs, %d MHz\n", ranks, name, sms, clock_khz / 1000);
     trace = argc > 3 ? atoi(argv[3]) : 0;
     for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)

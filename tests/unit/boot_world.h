@@ -1,4 +1,4 @@
-/* boot_world.h - what boot_test.c and mesh_test.c share: ranks as forked processes, their results
+/* boot_world.h - what the tests with processes share: ranks as forked processes, their results
  * in shared memory, an operating system that fails on demand, and counts of what is left behind.
  *
  *   1  Results of checks      3  A world per process
@@ -89,6 +89,12 @@ static void sleep_ms(unsigned ms)
     sy_os_real.sleep_ns(ms * MS);
 }
 
+/* Parts of a test program run alone when named. */
+MAYBE_UNUSED static int only(int argc, char **argv, const char *name)
+{
+    return argc < 2 || !strcmp(argv[1], name);
+}
+
 /* ---- 2. Processes ------------------------------------------------------------------------------
  * The parent has no threads and no library objects of its own when it forks. */
 
@@ -104,6 +110,9 @@ struct result {
 struct shared {
     _Atomic int id_ready, step[8];
     sy_id id;
+    _Atomic int next_ready; /* for a second group of those that are left */
+    sy_id next;
+    _Atomic pid_t pids[WORLD_MAX];
     _Atomic uint64_t mark_ns; /* when something happened whose consequence is awaited */
     _Atomic int dead_of[WORLD_MAX], left_of[WORLD_MAX];
     _Atomic uint64_t dead_ns[WORLD_MAX];
@@ -157,6 +166,7 @@ static void count_left(struct result *r, int fds_before, int threads_before)
 static void child_main(const struct scene *scene, int rank)
 {
     int fds = count_entries("/proc/self/fd"), threads = count_threads();
+    atomic_store(&sh->pids[rank], getpid());
     scene->act(scene, rank);
     count_left(&sh->results[rank], fds, threads);
     sh->results[rank].ended = 1;
@@ -319,19 +329,141 @@ MAYBE_UNUSED static sy_status open_world(const struct scene *scene, int rank,
     return open_as(scene, rank, rank, scene->ranks, boot);
 }
 
-static const char *const way_names[] = {"env", "id", "user"};
-
-/* Names of the library's sockets that are in the system. */
-MAYBE_UNUSED static int count_names(void)
+/* Every size: all ranks have all parts. */
+MAYBE_UNUSED static int gathers_well(struct sy_boot *boot)
 {
-    char line[512];
-    int count = 0;
+    static const size_t sizes[] = {0, 1, 8, 1000, 3000, SY_PART_BYTES_MAX};
+    uint8_t *mine = malloc(SY_PART_BYTES_MAX);
+    uint8_t *all = malloc((size_t)boot->ranks * SY_PART_BYTES_MAX);
+    int good = 1;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes && good; s++) {
+        size_t n = sizes[s];
+        for (size_t i = 0; i < n; i++)
+            mine[i] = (uint8_t)(boot->rank * 31 + (int)i * 7 + (int)s);
+        memset(all, 0xee, (size_t)boot->ranks * n);
+        good &= sy_boot_allgather(boot, mine, all, n) == SY_OK;
+        for (int r = 0; r < boot->ranks; r++)
+            for (size_t i = 0; i < n; i++)
+                good &= all[(size_t)r * n + i] == (uint8_t)(r * 31 + (int)i * 7 + (int)s);
+        good &= sy_boot_barrier(boot) == SY_OK;
+    }
+    free(mine);
+    free(all);
+    return good;
+}
+
+MAYBE_UNUSED static int agrees_well(struct sy_boot *boot)
+{
+    sy_status status = sy_boot_agree(boot, SY_OK);
+    int good = status == SY_OK;
+    int last = boot->ranks - 1;
+    status = SY_OK;
+    if (boot->rank == last)
+        status = sy_fail(SY_NO_MEMORY, "rank %d has no cheese", last);
+    status = sy_boot_agree(boot, status);
+    good &= status == SY_NO_MEMORY && boot->culprit == last;
+    good &= strstr(sy_last_error(), "has no cheese") != NULL;
+    return good && sy_boot_barrier(boot) == SY_OK;
+}
+
+MAYBE_UNUSED static void act_form(const struct scene *scene, int rank)
+{
+    struct sy_boot *boot;
+    sy_status status = open_world(scene, rank, &boot);
+    if (status == SY_OK && (boot->rank != rank || boot->ranks != scene->ranks))
+        status = sy_fail(SY_STATE, "rank %d of %d", boot->rank, boot->ranks);
+    if (status == SY_OK && !gathers_well(boot))
+        status = sy_fail(SY_STATE, "allgather went wrong: %s", sy_last_error());
+    if (status == SY_OK && !agrees_well(boot))
+        status = sy_fail(SY_STATE, "agreement went wrong: %s", sy_last_error());
+    record(rank, status);
+    sy_boot_close(boot);
+}
+
+MAYBE_UNUSED static const char *const way_names[] = {"env", "id", "user"};
+
+/* The library's sockets that are in the system, by inode. */
+struct names {
+    int count;
+    unsigned long inode[512];
+};
+
+MAYBE_UNUSED static void read_names(struct names *names)
+{
     FILE *file = fopen("/proc/net/unix", "r");
-    while (file && fgets(line, sizeof line, file))
-        count += strstr(line, "@switchyard-") != NULL;
+    char line[512];
+    names->count = 0;
+    while (file && fgets(line, sizeof line, file) && names->count < 512)
+        if (sscanf(line, "%*s %*s %*s %*s %*s %*s %lu @switchyard-", names->inode + names->count) ==
+                1 &&
+            strstr(line, "@switchyard-"))
+            names->count++;
     if (file)
         fclose(file);
-    return count;
+}
+
+static int is_among(const struct names *names, unsigned long inode)
+{
+    for (int i = 0; i < names->count; i++)
+        if (names->inode[i] == inode)
+            return 1;
+    return 0;
+}
+
+static int process_holds(int pid, unsigned long inode)
+{
+    char path[64], want[64], is[64];
+    struct dirent *entry;
+    int holds = 0;
+    DIR *dir;
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    snprintf(want, sizeof want, "socket:[%lu]", inode);
+    dir = opendir(path);
+    while (dir && !holds && (entry = readdir(dir))) {
+        ssize_t n = readlinkat(dirfd(dir), entry->d_name, is, sizeof is - 1);
+        is[n > 0 ? n : 0] = 0;
+        holds = !strcmp(is, want);
+    }
+    if (dir)
+        closedir(dir);
+    return holds;
+}
+
+/* Whether it belongs to a program that has nothing to do with this test. */
+static int is_a_strangers(unsigned long inode)
+{
+    DIR *dir = opendir("/proc");
+    struct dirent *entry;
+    int found = 0;
+    while (dir && !found && (entry = readdir(dir))) {
+        int pid = atoi(entry->d_name);
+        found = pid > 0 && getpgid(pid) != getpgrp() && process_holds(pid, inode);
+    }
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+/* How many sockets are there that were not before, and stay. Other programs may have some of their
+ * own meanwhile. */
+MAYBE_UNUSED static int names_left(const struct names *before)
+{
+    static struct names left, now;
+    int own = 0;
+    read_names(&left);
+    for (int tries = 0; tries < 2000 && left.count; tries++) {
+        int kept = 0;
+        read_names(&now);
+        for (int i = 0; i < left.count; i++)
+            if (is_among(&now, left.inode[i]) && !is_among(before, left.inode[i]))
+                left.inode[kept++] = left.inode[i];
+        left.count = kept;
+        if (kept)
+            sleep_ms(1);
+    }
+    for (int i = 0; i < left.count; i++)
+        own += !is_a_strangers(left.inode[i]);
+    return own;
 }
 
 /* ---- 4. An operating system that fails ---------------------------------------------------------
@@ -365,6 +497,13 @@ static int flaky(int kind, int may_interrupt, int *error)
 /* FLAKY(name, result, parameters, arguments, errno, result of the failure) */
 #define FLAKY_CALLS                                                                                \
     FLAKY(alloc, void *, (size_t bytes, size_t align), (bytes, align), ENOMEM, NULL)               \
+    FLAKY(map, void *, (void *at, size_t n, int prot, int flags, int fd),                          \
+          (at, n, prot, flags, fd), ENOMEM, MAP_FAILED)                                            \
+    FLAKY(protect, int, (void *at, size_t n, int prot), (at, n, prot), ENOMEM, -1)                 \
+    FLAKY(memfd, int, (const char *name), (name), EMFILE, -1)                                      \
+    FLAKY(resize, int, (int fd, off_t n), (fd, n), EFBIG, -1)                                      \
+    FLAKY(seal, int, (int fd), (fd), EPERM, -1)                                                    \
+    FLAKY(sealed_bytes, int64_t, (int fd), (fd), EBADF, -1)                                        \
     FLAKY(socket, int, (int domain, int type, int protocol), (domain, type, protocol), EMFILE, -1) \
     FLAKY(bind, int, (int fd, const struct sockaddr *at, socklen_t n), (fd, at, n), EACCES, -1)    \
     FLAKY(listen, int, (int fd, int backlog), (fd, backlog), ENOBUFS, -1)                          \

@@ -1,0 +1,161 @@
+/* gpu_world.c - see gpu_world.h. */
+#define _GNU_SOURCE
+#include "gpu_world.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static _Thread_local CUstream copies;
+
+/* --- GPUs ----------------------------------------------------------------------------------- */
+
+/* A child looks, as a process that has used the driver cannot fork any more. */
+int gpu_count(void)
+{
+    int *count = gpu_shared(sizeof *count);
+    pid_t pid = fork();
+    if (!pid) {
+        const char *why;
+        if (!cu_open(&why) || cu.cuDeviceGetCount(count))
+            *count = 0;
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+    return *count;
+}
+
+static void open_driver(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static int opened;
+    const char *why = "";
+    pthread_mutex_lock(&lock);
+    if (!opened && !cu_open(&why)) {
+        fprintf(stderr, "%s\n", why);
+        exit(1);
+    }
+    opened = 1;
+    pthread_mutex_unlock(&lock);
+}
+
+int gpu_take(int rank, int ranks, int stream, struct run_engine *engine)
+{
+    CUcontext context;
+    CUdevice device;
+    CUstream own = NULL;
+    int gpus, sms, sharing;
+    open_driver();
+    CU_OK(cuDeviceGetCount(&gpus));
+    CU_OK(cuDeviceGet(&device, rank % gpus));
+    CU_OK(cuDeviceGetAttribute(&sms, 16, device));
+    CU_OK(cuDevicePrimaryCtxRetain(&context, device));
+    CU_OK(cuCtxSetCurrent(context));
+    CU_OK(cuStreamCreate(&copies, 1));
+    if (stream)
+        CU_OK(cuStreamCreate(&own, 1));
+    *engine = (struct run_engine){gpu_alloc, gpu_free, gpu_put, gpu_get, (sy_stream *)own};
+    sharing = (ranks + gpus - 1) / gpus;
+    return sharing > 1 ? sms / sharing : 0;
+}
+
+void gpu_give(struct run_engine *engine)
+{
+    if (engine->stream)
+        CU_OK(cuStreamDestroy_v2((CUstream)(void *)engine->stream));
+    CU_OK(cuStreamDestroy_v2(copies));
+}
+
+/* --- memory --------------------------------------------------------------------------------- */
+
+void *gpu_alloc(size_t bytes)
+{
+    CUdeviceptr p;
+    CU_OK(cuMemAlloc_v2(&p, bytes ? bytes : 1));
+    return (void *)p;
+}
+
+void gpu_free(void *memory)
+{
+    if (memory)
+        CU_OK(cuMemFree_v2((CUdeviceptr)memory));
+}
+
+/* The legacy default stream would wait for the kernels of other ranks on this GPU. */
+void gpu_put(void *to, const void *from, size_t bytes)
+{
+    if (!bytes)
+        return;
+    CU_OK(cuMemcpyHtoDAsync_v2((CUdeviceptr)to, from, bytes, copies));
+    CU_OK(cuStreamSynchronize(copies));
+}
+
+void gpu_get(void *to, const void *from, size_t bytes)
+{
+    if (!bytes)
+        return;
+    CU_OK(cuMemcpyDtoHAsync_v2(to, (CUdeviceptr)from, bytes, copies));
+    CU_OK(cuStreamSynchronize(copies));
+}
+
+/* --- ranks ---------------------------------------------------------------------------------- */
+
+struct seat {
+    void (*part)(int rank, void *shared);
+    void *shared;
+    int rank;
+    pthread_t thread;
+    pid_t pid;
+};
+
+static void *sit(void *context)
+{
+    struct seat *seat = context;
+    seat->part(seat->rank, seat->shared);
+    return NULL;
+}
+
+static int as_processes(int ranks, struct seat *seats)
+{
+    int bad = 0;
+    fflush(stdout);
+    for (int r = 0; r < ranks; r++) {
+        seats[r].pid = fork();
+        if (!seats[r].pid) {
+            sit(seats + r);
+            _exit(0);
+        }
+    }
+    for (int r = 0; r < ranks; r++) {
+        int how = 0;
+        waitpid(seats[r].pid, &how, 0);
+        bad += how != 0;
+    }
+    return bad;
+}
+
+int gpu_ranks(int ranks, int processes, void (*part)(int rank, void *shared), void *shared)
+{
+    struct seat seats[GPU_RANKS_MAX];
+    for (int r = 0; r < ranks; r++)
+        seats[r] = (struct seat){part, shared, r, 0, 0};
+    if (processes)
+        return as_processes(ranks, seats);
+    for (int r = 0; r < ranks; r++)
+        if (pthread_create(&seats[r].thread, NULL, sit, seats + r))
+            abort();
+    for (int r = 0; r < ranks; r++)
+        pthread_join(seats[r].thread, NULL);
+    return 0;
+}
+
+void *gpu_shared(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        abort();
+    return p;
+}

@@ -1,0 +1,166 @@
+/* rounds.c - see rounds.h. */
+#include "rounds.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "prng.h"
+
+static void *take(struct rounds *r, size_t bytes)
+{
+    void *p = r->engine ? r->engine->alloc(bytes) : aligned_alloc(256, (bytes + 255) / 256 * 256);
+    if (!p)
+        abort();
+    return p;
+}
+
+static void give(struct rounds *r, void *p)
+{
+    if (r->engine)
+        r->engine->free(p);
+    else
+        free(p);
+}
+
+static void put(struct rounds *r, void *to, const void *from, size_t bytes)
+{
+    if (r->engine)
+        r->engine->put(to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+static void get(struct rounds *r, void *to, const void *from, size_t bytes)
+{
+    if (r->engine)
+        r->engine->get(to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+int rounds_open(struct rounds *r, char text[512])
+{
+    size_t rows = (size_t)(r->tokens_max * r->hidden), ids = (size_t)(r->tokens_max * r->topk);
+    sy_route_config config = {
+        .size = sizeof config, .mode = r->mode, .layout = r->layout, .topk = r->topk};
+    r->ids = take(r, ids * sizeof *r->ids + 16);
+    r->x = take(r, rows * sizeof *r->x + 16);
+    r->out = take(r, rows * sizeof *r->out + 16);
+    r->host_ids = calloc(ids + 1, sizeof *r->host_ids);
+    r->host_rows = calloc(rows + 1, sizeof *r->host_rows);
+    if (!r->host_ids || !r->host_rows)
+        abort();
+    if (sy_route_create(r->group, &config, NULL, &r->route) == SY_OK)
+        return 0;
+    snprintf(text, 512, "rank %d: sy_route_create: %.400s", r->rank, sy_last_error());
+    return 1;
+}
+
+void rounds_close(struct rounds *r)
+{
+    sy_route_destroy(r->route);
+    give(r, r->ids);
+    give(r, r->x);
+    give(r, r->out);
+    free(r->host_ids);
+    free(r->host_rows);
+}
+
+static float value(const struct rounds *r, uint64_t n, int64_t token, int64_t i)
+{
+    return (float)((uint64_t)(r->rank * 31 + token * 7 + i) + n) - 1000.0f * (float)(n % 3);
+}
+
+/* Experts without repeats; one selection in nine is none. */
+static void draw_ids(const struct rounds *r, struct sy_prng *random, int32_t *ids)
+{
+    for (int k = 0; k < r->topk; k++) {
+        int again = 0;
+        ids[k] = sy_prng_once_in(random, 9) ? -1 : (int32_t)sy_prng_below(random, r->experts);
+        for (int i = 0; i < k; i++)
+            again |= ids[k] >= 0 && ids[i] == ids[k];
+        k -= again;
+    }
+}
+
+void rounds_fill(struct rounds *r, uint64_t n, int64_t tokens)
+{
+    struct sy_prng random = sy_prng_make(n, (uint64_t)r->rank);
+    r->tokens = tokens;
+    for (int64_t t = 0; t < tokens; t++) {
+        draw_ids(r, &random, r->host_ids + t * r->topk);
+        for (int64_t i = 0; i < r->hidden; i++)
+            r->host_rows[t * r->hidden + i] = value(r, n, t, i);
+    }
+    put(r, r->ids, r->host_ids, (size_t)(tokens * r->topk) * sizeof *r->ids);
+    put(r, r->x, r->host_rows, (size_t)(tokens * r->hidden) * sizeof *r->x);
+}
+
+sy_status rounds_route(struct rounds *r, sy_stream *stream)
+{
+    sy_route_input input = {.size = sizeof input};
+    input.ids = sy_tensor_2d(r->ids, SY_I32, r->tokens, r->topk);
+    return sy_route_set(r->route, &input, stream);
+}
+
+sy_status rounds_dispatch(struct rounds *r, sy_tensor *view, sy_stream *stream)
+{
+    sy_dispatch_args args = {.size = sizeof args, .view = view};
+    args.x = sy_tensor_2d(r->x, SY_F32, r->tokens, r->hidden);
+    return sy_dispatch(r->route, &args, stream);
+}
+
+sy_status rounds_combine(struct rounds *r, const sy_tensor *view, sy_stream *stream)
+{
+    sy_combine_args args = {.size = sizeof args, .x = *view};
+    args.out = sy_tensor_2d(r->out, SY_F32, r->tokens, r->hidden);
+    return sy_combine(r->route, &args, stream);
+}
+
+sy_status rounds_run(struct rounds *r, sy_stream *stream)
+{
+    sy_tensor view;
+    sy_status status = rounds_route(r, stream);
+    if (status == SY_OK)
+        status = rounds_dispatch(r, &view, stream);
+    return status == SY_OK ? rounds_combine(r, &view, stream) : status;
+}
+
+/* Ranks that a token goes to; or, in layouts by expert, experts, which hand back a row each. */
+static int destinations(const struct rounds *r, int64_t token)
+{
+    const int by_expert = r->layout == SY_EXPERT_PACKED || r->layout == SY_EXPERT_SLABS;
+    const int32_t *ids = r->host_ids + token * r->topk;
+    int local = r->experts / r->ranks, n = 0;
+    for (int k = 0; k < r->topk; k++) {
+        int before = 0;
+        for (int i = 0; i < k && !by_expert; i++)
+            before |= ids[i] >= 0 && ids[i] / local == ids[k] / local;
+        n += ids[k] >= 0 && !before;
+    }
+    return n;
+}
+
+int rounds_check(struct rounds *r, char text[512])
+{
+    size_t rows = (size_t)(r->tokens * r->hidden);
+    float *got = malloc((rows + 1) * sizeof *got);
+    int wrong = 0;
+    if (!got)
+        abort();
+    get(r, got, r->out, rows * sizeof *got);
+    for (int64_t t = 0; t < r->tokens && !wrong; t++) {
+        const float n = (float)destinations(r, t);
+        for (int64_t i = 0; i < r->hidden && !wrong; i++) {
+            float want = r->host_rows[t * r->hidden + i] * n, is = got[t * r->hidden + i];
+            if (want == is)
+                continue;
+            snprintf(text, 512, "rank %d: token %lld of %lld, element %lld is %g, not %g", r->rank,
+                     (long long)t, (long long)r->tokens, (long long)i, (double)is, (double)want);
+            wrong = 1;
+        }
+    }
+    free(got);
+    return wrong;
+}

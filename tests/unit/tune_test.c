@@ -1,0 +1,222 @@
+/* tune_test.c - how operations are cut (src/plan/tune.h), over random machines and works: everything
+ * is covered once, fits, and is the same on all ranks. */
+#include <stdlib.h>
+
+#include "base/maxima.h"
+#include "check.h"
+#include "plan/tune.h"
+#include "prng.h"
+
+static struct sy_machine draw_machine(struct sy_prng *p)
+{
+    struct sy_machine m = {0};
+    m.lanes = sy_prng_once_in(p, 2) ? 1 : 32;
+    m.blocks_max = (uint32_t)sy_prng_spread(p, 1, m.lanes == 1 ? 64 : 132);
+    m.warps_max = m.lanes == 1 ? 1 : 8;
+    m.shared_max = m.lanes == 1 ? UINT64_MAX / 2 : (uint64_t)sy_prng_range(p, 48, 227) * 1024;
+    m.pace = (uint32_t)sy_prng_below(p, 1000);
+    return m;
+}
+
+static struct sy_work draw_work(struct sy_prng *p)
+{
+    struct sy_work w = {0};
+    w.ranks = (uint32_t)sy_prng_spread(p, 1, 72);
+    w.local_max = (uint32_t)sy_prng_spread(p, 1, 300);
+    w.experts = w.ranks * w.local_max;
+    w.topk = (uint32_t)sy_prng_spread(p, 1, 64);
+    w.fan = w.topk < w.ranks ? w.topk : w.ranks;
+    w.quant = sy_prng_once_in(p, 4);
+    w.row_bytes = 16 * (uint32_t)sy_prng_spread(p, 1, w.quant ? 2048 : 4096);
+    w.side_bytes = 16 * (uint32_t)sy_prng_spread(p, 0, 40);
+    w.tail_bytes = 16 * (uint32_t)sy_prng_spread(p, 1, 60);
+    w.tokens_most = (uint32_t)sy_prng_spread(p, 1, 8192);
+    w.tokens = (uint32_t)sy_prng_below(p, w.tokens_most + 1);
+    w.send = w.receive = 1;
+    return w;
+}
+
+/* The parts of a row and the pieces of a part. */
+static void check_parts(const struct sy_machine *m, const struct sy_work *w, const struct sy_cut *c)
+{
+    const struct sy_shape *s = &c->shape;
+    CHECK(s->parts >= 1 && s->parts <= SY_PARTS_MAX, "%u parts", s->parts);
+    CHECK((uint64_t)s->parts * s->part_bytes >= w->row_bytes, "%u parts of %u bytes, a row of %u",
+          s->parts, s->part_bytes, w->row_bytes);
+    CHECK((uint64_t)(s->parts - 1) * s->part_bytes < w->row_bytes, "an empty part: %u of %u, %u",
+          s->parts, s->part_bytes, w->row_bytes);
+    CHECK(s->part_bytes % (s->parts > 1 ? 128 : 16) == 0, "parts of %u bytes", s->part_bytes);
+    CHECK(s->piece_bytes % 16 == 0 && s->piece_bytes >= 16 && s->piece_bytes <= s->part_bytes,
+          "pieces of %u of parts of %u", s->piece_bytes, s->part_bytes);
+    CHECK(c->shared_bytes <= m->shared_max, "%llu bytes of shared memory, and there are %llu",
+          (unsigned long long)c->shared_bytes, (unsigned long long)m->shared_max);
+    CHECK(c->blocks >= 1 && c->blocks <= m->blocks_max, "%u blocks of %u", c->blocks,
+          m->blocks_max);
+    CHECK(c->warps == s->pushers + s->signallers + s->finishers && c->warps >= 1 && c->warps <= 16,
+          "%u warps: %u + %u + %u", c->warps, s->pushers, s->signallers, s->finishers);
+}
+
+/* Every stage holds what it is for. */
+static void check_stages(const struct sy_work *w, const struct sy_cut *c, uint32_t fan,
+                         uint32_t side_bytes)
+{
+    const struct sy_shape *s = &c->shape;
+    uint32_t wide = w->quant ? 3 : 1;
+    if (!s->pushers)
+        return;
+    CHECK(s->stages >= 3, "%u stages", s->stages); /* pipe.h: more than may be leaving */
+    CHECK(s->stage_bytes >= 64 + fan * 16 + side_bytes + wide * s->part_bytes,
+          "a stage of %u bytes for %u destinations, %u + %u bytes", s->stage_bytes, fan, side_bytes,
+          s->part_bytes);
+    CHECK(c->shared_bytes >= (uint64_t)s->pushers * s->stages * s->stage_bytes, "stages overlap");
+}
+
+static int try_cut(int op, const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
+{
+    return (op == 0 ? sy_cut_tdispatch(m, w, cut) : sy_cut_combine(m, w, cut)) == SY_OK;
+}
+
+/* Ranks and halves cut rows alike, however many tokens they have. */
+static void check_equal(int op, const struct sy_machine *m, const struct sy_work *w,
+                        const struct sy_cut *whole, struct sy_prng *p)
+{
+    struct sy_work other = *w;
+    struct sy_cut cut;
+    other.tokens = (uint32_t)sy_prng_below(p, w->tokens_most + 1);
+    other.send = sy_prng_once_in(p, 2);
+    other.receive = !other.send || sy_prng_once_in(p, 2);
+    CHECK(try_cut(op, m, &other, &cut), "the half of an operation cannot be cut");
+    CHECK(cut.shape.parts == whole->shape.parts && cut.shape.part_bytes == whole->shape.part_bytes &&
+              cut.shape.splits == whole->shape.splits,
+          "ranks cut rows into %u and %u parts", cut.shape.parts, whole->shape.parts);
+    CHECK(other.receive || !cut.shape.finishers, "a send half with finishers");
+    CHECK(other.send || !cut.shape.pushers, "a receive half with pushers");
+}
+
+static void rows(void)
+{
+    int fits = 0, many = 0;
+    for (uint64_t seed = 0; seed < 20000 && !check_state.failures; seed++) {
+        struct sy_prng p = sy_prng_make(seed, 0);
+        struct sy_machine m = draw_machine(&p);
+        struct sy_work w = draw_work(&p);
+        struct sy_cut cut;
+        int op = (int)sy_prng_below(&p, 2);
+        if (op)
+            w.quant = w.side_bytes = 0;
+        w.latency = op && sy_prng_once_in(&p, 3);
+        if (!try_cut(op, &m, &w, &cut)) { /* too much for a GPU's block: says so */
+            CHECK(m.lanes > 1 && strstr(sy_last_error(), "shared memory"), "seed %llu: %s",
+                  (unsigned long long)seed, sy_last_error());
+            continue;
+        }
+        fits++;
+        many += cut.shape.parts > 1;
+        check_parts(&m, &w, &cut);
+        check_stages(&w, &cut, op ? w.topk : w.fan, w.side_bytes);
+        check_equal(op, &m, &w, &cut, &p);
+        CHECK(!w.quant || cut.shape.parts == 1, "a row to be quantised in %u parts",
+              cut.shape.parts);
+        CHECK(!w.latency || cut.shape.parts == 1, "latency mode with %u parts", cut.shape.parts);
+        CHECK(!op || cut.shape.splits * cut.shape.split_bytes >= w.row_bytes, "sums leave bytes out");
+    }
+    CHECK(fits > 15000 && many > 500, "only %d works fit, %d of them in parts", fits, many);
+}
+
+static void latency(void)
+{
+    for (uint64_t seed = 0; seed < 5000 && !check_state.failures; seed++) {
+        struct sy_prng p = sy_prng_make(seed, 1);
+        struct sy_machine m = draw_machine(&p);
+        struct sy_work w = draw_work(&p);
+        struct sy_cut cut;
+        if (sy_cut_ldispatch(&m, &w, &cut) != SY_OK) {
+            CHECK(m.lanes > 1 && strstr(sy_last_error(), "latency mode"), "%s", sy_last_error());
+            continue;
+        }
+        CHECK(cut.shared_bytes <= m.shared_max && cut.blocks >= 1 && cut.blocks <= m.blocks_max &&
+                  cut.warps >= 1 && cut.warps <= 16,
+              "%u blocks of %u warps, %llu bytes", cut.blocks, cut.warps,
+              (unsigned long long)cut.shared_bytes);
+        CHECK(cut.shared_bytes >= (w.ranks + w.experts) * 4ull + w.row_bytes + w.tail_bytes +
+                                      w.topk * 16ull + w.fan * 16ull,
+              "counters, row and tail do not fit %llu bytes", (unsigned long long)cut.shared_bytes);
+        CHECK(cut.shape.parts == 1 && cut.shape.part_bytes == w.row_bytes, "parts in latency mode");
+    }
+}
+
+/* All tokens are counted once, in no more chunks than memory was taken for. */
+static void routing(void)
+{
+    for (uint64_t seed = 0; seed < 20000 && !check_state.failures; seed++) {
+        struct sy_prng p = sy_prng_make(seed, 2);
+        struct sy_machine m = draw_machine(&p);
+        struct sy_work w = draw_work(&p);
+        uint32_t chunk = 0, chunks = 0;
+        struct sy_cut cut;
+        if (sy_cut_route(&m, &w, &cut, &chunk, &chunks) != SY_OK) {
+            CHECK(m.lanes > 1, "%s", sy_last_error());
+            continue;
+        }
+        CHECK((uint64_t)chunk * chunks >= w.tokens, "%u chunks of %u for %u tokens", chunks, chunk,
+              w.tokens);
+        CHECK(!chunks || (uint64_t)chunk * (chunks - 1) < w.tokens, "an empty chunk");
+        CHECK(chunks <= sy_route_chunks_max(&m, w.tokens_most), "%u chunks, memory for %llu", chunks,
+              (unsigned long long)sy_route_chunks_max(&m, w.tokens_most));
+        CHECK(cut.blocks >= 1 && cut.blocks <= m.blocks_max && cut.shared_bytes <= m.shared_max,
+              "%u blocks, %llu bytes", cut.blocks, (unsigned long long)cut.shared_bytes);
+    }
+}
+
+/* What a group takes for the blocks of the CPU engine suffices for whatever is asked of it later. */
+static void most_shared(void)
+{
+    for (uint64_t seed = 0; seed < 3000 && !check_state.failures; seed++) {
+        struct sy_prng p = sy_prng_make(seed, 3);
+        struct sy_machine m = {.lanes = 1, .blocks_max = (uint32_t)sy_prng_spread(&p, 1, 64),
+                               .warps_max = 1, .shared_max = UINT64_MAX / 2};
+        struct sy_work w = draw_work(&p);
+        uint64_t most = 0;
+        struct sy_limits l = {.ranks = w.ranks, .experts = w.experts, .local_max = w.local_max,
+                              .topk_max = w.topk, .tokens_max = w.tokens_most,
+                              .lat_tokens_max = w.tokens_most,
+                              .row_bytes_max = 16 * (uint64_t)sy_prng_spread(&p, 1, 4096),
+                              .scale_words_max = (uint64_t)sy_prng_spread(&p, 1, 128)};
+        sy_limits_derive(&l);
+        CHECK(sy_shared_bytes_max(&m, &l, SY_THROUGHPUT | SY_LATENCY, &most) == SY_OK, "%s",
+              sy_last_error());
+        for (int i = 0; i < 40; i++) {
+            uint32_t K = (uint32_t)sy_prng_range(&p, 1, w.topk), chunk, chunks;
+            struct sy_work one = w;
+            struct sy_cut cut;
+            sy_status status;
+            int op = (int)sy_prng_below(&p, 4);
+            one.topk = K;
+            one.fan = K < w.ranks ? K : w.ranks;
+            one.quant = op == 0 && l.row_bytes_max >= 32 && sy_prng_once_in(&p, 2);
+            one.row_bytes =
+                16 * (uint32_t)sy_prng_range(&p, 1, (int64_t)l.row_bytes_max / (one.quant ? 32 : 16));
+            one.side_bytes = 16 * (uint32_t)sy_prng_range(&p, 0, (int64_t)l.side_bytes_max / 16);
+            one.tail_bytes = 16 * (uint32_t)sy_prng_range(&p, 1, (int64_t)l.tail_bytes_max / 16);
+            one.tokens = (uint32_t)sy_prng_below(&p, w.tokens_most + 1);
+            one.latency = op == 2 && sy_prng_once_in(&p, 2);
+            status = op == 0   ? sy_cut_tdispatch(&m, &one, &cut)
+                     : op == 1 ? sy_cut_ldispatch(&m, &one, &cut)
+                     : op == 2 ? sy_cut_combine(&m, &one, &cut)
+                               : sy_cut_route(&m, &one, &cut, &chunk, &chunks);
+            CHECK(status == SY_OK && cut.shared_bytes <= most,
+                  "seed %llu: operation %d wants %llu bytes, and blocks have %llu",
+                  (unsigned long long)seed, op, (unsigned long long)cut.shared_bytes,
+                  (unsigned long long)most);
+        }
+    }
+}
+
+int main(void)
+{
+    TEST(rows);
+    TEST(latency);
+    TEST(routing);
+    TEST(most_shared);
+    return check_end();
+}
