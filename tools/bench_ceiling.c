@@ -2,7 +2,7 @@
  *
  * Each rank copies the rows of its tokens, in their order, to each rank that they go to, into a
  * place of their own: what a dispatch has to move, without anything that a dispatch has to know. A
- * row that goes to several ranks is read from memory once and then from the cache, as in a dispatch.
+ * row for several ranks comes from memory once and then from the cache, as in a dispatch.
  */
 #define _GNU_SOURCE
 #include "bench_ceiling.h"

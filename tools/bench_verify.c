@@ -263,6 +263,23 @@ static int judge_dispatch(struct judge *j)
     return bad ? -1 : 0;
 }
 
+/* Equal terms add up to the same in any order. So here, and not while the time is taken, experts
+ * change their rows: some low bits of the mantissas, differently on each rank. */
+static void play_experts(struct judge *j)
+{
+    const struct bed *bed = j->bed;
+    const uint32_t bits = ((uint32_t)bed->w->rank + 1) * 0x00010001u & 0x007f007fu;
+    uint8_t *want = j->window.at[bed->w->rank] + find_places(j, bed->w->rank).rows;
+    uint8_t *got = bed_sum_rows(bed);
+    for (int64_t i = 0; !bed->sum_own && i < bed->rows * j->c->sum_bytes; i += 4) {
+        uint32_t word;
+        memcpy(&word, want + i, 4);
+        word ^= bits;
+        memcpy(want + i, &word, 4);
+        memcpy(got + i, &word, 4);
+    }
+}
+
 static int judge_combine(struct judge *j)
 {
     struct bed *bed = j->bed;
@@ -275,6 +292,7 @@ static int judge_combine(struct judge *j)
     j->op = OP_COMBINE;
     j->v->verified[OP_COMBINE] = 1;
     memset(bed->out, POISON, bytes);
+    play_experts(j);
     bad = world_barrier(bed->w) || bed_combine(bed); /* all rows are in their windows */
     if (!bad) {
         j->sums[bed->w->rank].out = want;
@@ -340,6 +358,17 @@ static void share_with_halves(struct verdict *v)
     v->verified[OP_COMBINE_SEND] = v->verified[OP_COMBINE_RECEIVE] = v->verified[OP_COMBINE];
 }
 
+/* Once more as it will be timed, with experts that do nothing: all iterations must end like this. */
+static int take_hash(struct bed *bed, struct verdict *v)
+{
+    int bad = bed->c->mode == SY_THROUGHPUT && bed_route(bed);
+    bad = bad || bed_dispatch(bed);
+    if (!bad && bed->c->ops & 1u << OP_COMBINE)
+        bad = bed_combine(bed);
+    v->hash = hash_outputs(bed);
+    return bad ? -1 : world_barrier(bed->w);
+}
+
 int verify_before(struct bed *bed, struct verdict *v)
 {
     struct judge j = {.bed = bed, .c = bed->c, .v = v, .window = {.fd = -1}};
@@ -347,10 +376,9 @@ int verify_before(struct bed *bed, struct verdict *v)
     if (!bad && bed->c->ops & 1u << OP_COMBINE)
         bad = judge_combine(&j);
     close_judge(&j);
-    v->hash = hash_outputs(bed);
     bad = bad || agree(bed->w, v);
     share_with_halves(v);
-    return bad ? -1 : 0;
+    return bad || take_hash(bed, v) ? -1 : 0;
 }
 
 int verify_after(struct bed *bed, struct verdict *v)

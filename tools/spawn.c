@@ -63,7 +63,7 @@ static void guard_main(pid_t launcher)
         close(fd);
     if (prctl(PR_SET_PDEATHSIG, SIGRTMIN) == 0 && getppid() == launcher)
         sigwaitinfo(&death, NULL);
-    kill(0, SIGKILL);
+    kill(-getpid(), SIGKILL);
     _exit(1);
 }
 

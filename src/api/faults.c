@@ -166,9 +166,9 @@ sy_status sy_group_fault(sy_group *group, const char *call)
 
 sy_status sy_group_usable(sy_group *group, const char *call)
 {
-    int32_t left;
+    /* First who left: whoever left over a fault has told of it before. */
+    int32_t left = sy_jury_left(&group->jury);
     SY_TRY(sy_group_fault(group, call));
-    left = sy_jury_left(&group->jury);
     if (left >= 0)
         return sy_fail(SY_PEER_LOST, "%s: rank %d has left the group", call, (int)left);
     return SY_OK;
@@ -217,9 +217,9 @@ static int has_come(sy_group *group, uint64_t nth, int32_t rank)
 static sy_status still_hoping(sy_group *group, uint64_t nth, int32_t rank, uint64_t since)
 {
     struct sy_fault_record record;
+    int gone = sy_jury_is_gone(&group->jury, (uint32_t)rank); /* first: see sy_group_usable() */
     SY_TRY(sy_group_fault(group, "sy_group_barrier"));
-    if (sy_jury_is_gone(&group->jury, (uint32_t)rank) == SY_GONE_LEFT &&
-        !has_come(group, nth, rank))
+    if (gone == SY_GONE_LEFT && !has_come(group, nth, rank))
         return sy_fail(SY_PEER_LOST, "sy_group_barrier: rank %d has left the group", (int)rank);
     if (sy_os->now_ns() - since < group->plan.timeout_ns)
         return SY_OK;

@@ -23,11 +23,11 @@ static sy_status make_tables(sy_group *group)
     sy_status status;
     group->tables_bytes = peers + owner + firsts;
     group->tables = group->rt->ops->alloc(group->rt, group->tables_bytes);
+    if (!group->tables)
+        return sy_fail_in(SY_NO_MEMORY, "tables of kernels");
     copy = sy_zalloc(group->tables_bytes);
-    if (!group->tables || !copy) {
-        sy_os->free(copy);
+    if (!copy)
         return sy_fail(SY_NO_MEMORY, "%zu bytes for tables", group->tables_bytes);
-    }
     peer_table = (sy_u8 **)(void *)copy;
     owner_table = (sy_u32 *)(void *)(copy + peers);
     first_table = (sy_u32 *)(void *)(copy + peers + owner);
@@ -75,8 +75,7 @@ static sy_status make_dev(sy_group *group)
     d->mine = group->rt->ops->alloc(group->rt, plan->local.bytes);
     d->report = group->rt->ops->alloc_host(group->rt, sizeof *d->report);
     if (!d->mine || !d->report)
-        return sy_fail(SY_NO_MEMORY, "%llu bytes of private memory",
-                       (unsigned long long)plan->local.bytes);
+        return sy_fail_in(SY_NO_MEMORY, "private memory");
     return make_tables(group);
 }
 

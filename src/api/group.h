@@ -2,8 +2,8 @@
  *
  * Ownership: the group owns its heap, mesh, engine and private memory; routes, streams and events
  * belong to the caller and die before it. `lock` guards what calls and the mesh's thread change; it
- * is never held while waiting. `order` is held from an operation's checks until it is on its stream,
- * which may mean waiting for room there. */
+ * is never held while waiting. `order` is held from an operation's checks until it is on its
+ * stream, which may mean waiting for room there. */
 #ifndef SY_API_GROUP_H
 #define SY_API_GROUP_H
 

@@ -113,11 +113,31 @@ static sy_status prepare_memory(sy_route *route, void *memory)
     route->owned = !memory;
     route->memory = memory ? memory : rt->ops->alloc(rt, route->bytes);
     if (!route->memory)
-        return sy_fail(SY_NO_MEMORY, "%zu bytes for a route", route->bytes);
+        return sy_fail_in(SY_NO_MEMORY, "memory of a route");
     route->dev.memory = route->memory;
     /* The one word that must be zero before the first use; the rest is written before it is read.
      */
     return rt->ops->write(rt, route->memory + route->dev.at.bad, &zero, sizeof zero);
+}
+
+/* Whatever the batches will be, there is one routing kernel for them, in latency mode at most for
+ * maps, and one combine. */
+static void prepare_kernels(const sy_route *route)
+{
+    const struct sy_rt *rt = route->group->rt;
+    struct sy_combine_kargs combine;
+    struct sy_route_args args;
+    if (!rt->ops->prepare)
+        return;
+    memset(&args, 0, sizeof args);
+    args.d = route->group->dev;
+    args.r = route->dev;
+    if (!route->dev.latency)
+        rt->ops->prepare(route->group->rt, SY_KERNEL_route, &args);
+    memset(&combine, 0, sizeof combine);
+    combine.d = args.d;
+    combine.r = args.r;
+    rt->ops->prepare(route->group->rt, SY_KERNEL_combine, &combine);
 }
 
 static void release_memory(sy_route *route)
@@ -151,6 +171,7 @@ sy_status sy_route_create(sy_group *group, const sy_route_config *config, void *
         sy_os->free(route);
         return status;
     }
+    prepare_kernels(route);
     pthread_mutex_lock(&group->lock);
     group->objects++;
     pthread_mutex_unlock(&group->lock);

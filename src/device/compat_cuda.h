@@ -16,8 +16,14 @@
 #define SY_RESTRICT __restrict__
 #define SY_STRING(x) #x
 #define SY_UNROLL(n) _Pragma(SY_STRING(unroll n))
-#define SY_BATCH 2u /* loads in flight: of so many rows ... */
-#define SY_COLUMNS 4u /* ... so many times 16 bytes */
+/* Loads of a sum in flight: of BATCH rows, COLUMNS times 16 bytes each. Newer compilers' pairs of
+ * fp32 want more registers. */
+#define SY_BATCH 4u
+#if __CUDA_ARCH__ >= 1000
+#define SY_COLUMNS 1u
+#else
+#define SY_COLUMNS 2u
+#endif
 #if __CUDA_ARCH__ >= 900
 #define SY_HAS_TMA 1
 #else

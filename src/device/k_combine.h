@@ -696,14 +696,13 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(SY_TOPK(&a->r)), 0);
     if (c->warp < s->pushers)
         sy_pipe_begin(c, &pipe, s);
-    /* A route that could not be finished must not be used. */
-    if (c->block == 0 && c->warp == 0 && a->send && !sy_stopped(&a->d) &&
+    if (c->block == 0 && c->warp == 0 && a->send && !sy_lost(c, &a->d) &&
         sy_rows_suffice(c, o->op, &a->r, sy_rows_needed(&a->r), a->x.rows)) {
         sy_fence_publish(c);
         sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
     }
     if (c->warp == c->warps - 1) {
-        int ready = !sy_stopped(&a->d) && sy_co_starts(c, o);
+        int ready = !sy_lost(c, &a->d) && sy_co_starts(c, o);
         if (c->lane == 0)
             *o->sh.ready = (sy_u32)ready;
     }

@@ -33,6 +33,7 @@ struct sy_ld_shared {
     sy_u32 *ready;     /* sending: peers are through with the view    */
     sy_u32 *all_heard; /* receiving: all announcements are good       */
     sy_u32 *fan;
+    sy_u32 *gave_up;         /* sending: a warp did not wait for the row */
     sy_gate *gate;
     sy_u32 *by_rank;         /* [ranks]: rows of the tokens so far          */
     sy_u32 *by_expert;       /* [experts]: selections of the tokens so far  */
@@ -52,6 +53,7 @@ SY_DEV struct sy_ld_shared sy_ld_carve(struct sy_ctx *c, const struct sy_ldispat
     sh.ready = (sy_u32 *)c->shared;
     sh.all_heard = sh.ready + 1;
     sh.fan = sh.ready + 2;
+    sh.gave_up = sh.ready + 3;
     sh.gate = (sy_gate *)(c->shared + 16);
     sh.peers = (sy_u8 **)(c->shared + SY_LD_SH_PEERS);
     sh.by_rank = (sy_u32 *)(c->shared + SY_LD_SH_COUNTERS(SY_RANKS(d)));
@@ -345,6 +347,8 @@ SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
     sy_mark(c, 7);
     if (there)
         sy_ld_send(c, a, sh, token);
+    else if (c->lane == 0)
+        sy_store_shared(sh->gave_up, 1u);
     sy_mark(c, 8);
     return 1;
 }
@@ -365,8 +369,10 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
         sh->peers[p] = a->d.peers[p];
     for (sy_u32 i = helper; i < counters; i += helpers * SY_LANES)
         sh->by_rank[i] = 0;
-    if (helper == 0)
+    if (helper == 0) {
         *sh->all_heard = 1;
+        *sh->gave_up = 0;
+    }
     if (c->block == 0 && c->warp == (c->warps > 1))
         sy_op_start(c, op, 1u, a->check);
     if (c->warp == c->warps - 1) {
@@ -387,6 +393,8 @@ SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         if (turn) { /* the last token's stores have left the stage */
             SY_STORE_WAIT_READ(c, 0);
             sy_block_sync(c);
+            if (*sh->gave_up)
+                return; /* its load is still on its way: the gate must not be used again */
         }
         sy_ld_prepare(c, a, sh, token);
         sy_block_sync(c);

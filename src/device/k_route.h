@@ -681,7 +681,13 @@ SY_DEV void sy_k_route(struct sy_ctx *c, const struct sy_route_args *a)
                         (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)t * SY_TOPK(&a->r));
         return;
     }
-    int whole = sy_route_run(c, a, &op);
+    /* After a route that could not be finished the gates stand as it left them. */
+    sy_u32 *go = (sy_u32 *)c->shared;
+    int lost = c->warp == 0 && sy_lost(c, &a->d);
+    if (c->warp == 0 && c->lane == 0)
+        *go = !lost;
+    sy_block_sync(c);
+    int whole = *go && sy_route_run(c, a, &op);
     if (sy_op_leave(c, &op, 1) && whole)
         sy_route_close(c, a, &op);
 }

@@ -336,8 +336,7 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
             sy_td_push_ahead(c, a, &pipe);
         }
         if (c->warp == s->pushers) {
-            /* A route that could not be finished must not be used. */
-            int ready = !sy_stopped(&a->d) &&
+            int ready = !sy_lost(c, &a->d) &&
                         sy_rows_suffice(c, &op, &a->r, sy_rows_needed(&a->r), a->out.rows_have);
             if (ready && c->block == 0)
                 sy_op_start(c, &op, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
@@ -352,7 +351,7 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
         else if (good && c->warp == s->pushers)
             sy_td_signal(c, a, &op, &sh.rings);
     } else {
-        good = !sy_stopped(&a->d);
+        good = !sy_lost(c, &a->d);
     }
     if (a->receive && good && c->warp >= finisher)
         sy_td_finish(c, a, &op, c->block * s->finishers + c->warp - finisher,

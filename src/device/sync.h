@@ -90,6 +90,16 @@ SY_DEV void sy_hear_fault(struct sy_ctx *c, const struct sy_dev *d)
     }
 }
 
+/* Has this rank been told to leave? Then nothing that kernels before this one left may be used, and
+ * the host hears why. */
+SY_DEV int sy_lost(struct sy_ctx *c, const struct sy_dev *d)
+{
+    int lost = c->lane == 0 && sy_stopped(d);
+    if (lost)
+        sy_hear_fault(c, d);
+    return (int)sy_bcast(c, (sy_u32)lost, 0);
+}
+
 /* Tells every rank what this warp missed, unless this rank has told something already (word 1 of
  * the stop region). Per lane. */
 SY_DEV_COLD void sy_raise(struct sy_ctx *c, const struct sy_op *op, struct sy_fault_record f)

@@ -336,6 +336,8 @@ static void *cpu_alloc(struct sy_rt *rt, size_t bytes)
                                  : sy_os->alloc(bytes, 256);
     if (p)
         memset(p, 0, bytes);
+    else
+        sy_fail(SY_NO_MEMORY, "%zu bytes", bytes);
     return p;
 }
 

@@ -129,8 +129,8 @@ static void warp_main(void *context)
 /* --- a block -------------------------------------------------------------------------------- */
 
 /* A thread has its ways with numbers from whoever made it, or from a callback that ran on it:
- * another rounding, denormals that are zero. Kernels want none of that. Sets the control word of the
- * processor and returns what it was. Fibers do not change it. */
+ * another rounding, denormals that are zero. Kernels want none of that. Sets the control word of
+ * the processor and returns what it was. Fibers do not change it. */
 #if defined(__x86_64__)
 #define PLAIN_NUMBERS 0x1f80u
 

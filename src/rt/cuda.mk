@@ -27,3 +27,19 @@ $(BUILD)/nvrtc/nvrtc_check: $(BUILD)/tests/nvrtc/nvrtc_check.o $(BUILD)/libswitc
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# `make AOT=1`: kernels that are compiled now and become part of the library, which then needs no
+# NVRTC where it runs. Takes a minute or two, and NVRTC.
+ifdef AOT
+$(BUILD)/src/rt/jit_aot.o: $(BUILD)/aot/jit_aot.inc
+$(BUILD)/src/rt/jit_aot.o: CPPFLAGS += -DSY_AOT -I$(BUILD)/aot
+
+$(BUILD)/aot/jit_aot.inc: $(BUILD)/aot/aot
+	@lib=$$(scripts/nvrtc-find $(BUILD)/nvrtc/lib) && \
+	    LD_LIBRARY_PATH=$$lib:$$LD_LIBRARY_PATH $< $(@D)
+
+$(BUILD)/aot/aot: scripts/aot.c $(filter-out %/jit_aot.o,$(LIB_OBJ))
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CPPFLAGS) -DSY_BUILD $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
+endif

@@ -36,8 +36,7 @@ struct cuda_engine {
     struct sy_gpu gpu;
     const struct sy_cuda_api *api; /* the GPU's */
     struct sy_jit_target target;
-    int general; /* kernels for any shape, as SY_JIT=0 wants */
-    int jit;     /* opened */
+    int jit; /* opened */
     uint64_t shared_max;
 
     sy_cuda_stream own;  /* the stream that NULL means                              */
@@ -47,6 +46,7 @@ struct cuda_engine {
     pthread_mutex_t copy_lock, poke_lock;
 
     pthread_mutex_t lock; /* of what follows, held while launching */
+    int general;          /* kernels for any shape, as SY_JIT=0 wants */
     struct loaded *loaded;
     sy_event *last;             /* of the last eager launch, unless that is over */
     sy_cuda_stream last_stream; /* where it went                                 */
@@ -82,6 +82,15 @@ static sy_cuda_ptr address(const void *p)
             (status) = (body);                                                                     \
             sy_gpu_leave(&(e)->gpu, pushed_);                                                      \
         }                                                                                          \
+    } while (0)
+
+/* The same for what gives something back: that is tried whatever state the context is in. */
+#define ANYHOW(e, call)                                                                            \
+    do {                                                                                           \
+        int pushed_;                                                                               \
+        (void)sy_gpu_enter(&(e)->gpu, &pushed_);                                                   \
+        (void)(call);                                                                              \
+        sy_gpu_leave(&(e)->gpu, pushed_);                                                          \
     } while (0)
 
 /* --- memory --------------------------------------------------------------------------------- */
@@ -120,10 +129,9 @@ static void *cuda_alloc(struct sy_rt *rt, size_t bytes)
 static void cuda_free(struct sy_rt *rt, void *memory, size_t bytes)
 {
     struct cuda_engine *e = engine_of(rt);
-    sy_status status;
     (void)bytes;
     if (memory)
-        IN_CONTEXT(e, status, SY_CU(e->api, cuMemFree_v2, address(memory)));
+        ANYHOW(e, e->api->cuMemFree_v2(address(memory)));
 }
 
 /* Kernels reach it by the address that the host has for it. */
@@ -143,10 +151,9 @@ static void *cuda_alloc_host(struct sy_rt *rt, size_t bytes)
 static void cuda_free_host(struct sy_rt *rt, void *memory, size_t bytes)
 {
     struct cuda_engine *e = engine_of(rt);
-    sy_status status;
     (void)bytes;
     if (memory)
-        IN_CONTEXT(e, status, SY_CU(e->api, cuMemFreeHost, memory));
+        ANYHOW(e, e->api->cuMemFreeHost(memory));
 }
 
 static sy_status copy_in(struct cuda_engine *e, void *to, const void *from, size_t bytes)
@@ -240,17 +247,44 @@ static sy_status load(struct cuda_engine *e, const struct sy_variant *v, struct 
     return SY_OK;
 }
 
-static sy_status find_kernel(struct cuda_engine *e, enum sy_kernel kernel, const void *args,
-                             struct loaded **out)
+static sy_status find_or_load(struct cuda_engine *e, const struct sy_variant *v,
+                              struct loaded **out)
 {
-    struct sy_variant v =
-        e->general ? sy_variant_general(kernel) : sy_variant_special(kernel, args);
     for (struct loaded *l = e->loaded; l; l = l->next)
-        if (sy_variant_same(&l->variant, &v)) {
+        if (sy_variant_same(&l->variant, v)) {
             *out = l;
             return SY_OK;
         }
-    return load(e, &v, out);
+    return load(e, v, out);
+}
+
+/* Without a compiler the library may still have the kernel for any shape; then nobody asks for
+ * special ones again. */
+static sy_status find_kernel(struct cuda_engine *e, enum sy_kernel kernel, const void *args,
+                             struct loaded **out)
+{
+    const struct sy_variant any = sy_variant_general(kernel);
+    struct sy_variant special;
+    sy_status status;
+    if (e->general)
+        return find_or_load(e, &any, out);
+    special = sy_variant_special(kernel, args);
+    status = find_or_load(e, &special, out);
+    if (status != SY_UNSUPPORTED)
+        return status;
+    SY_TRY(find_or_load(e, &any, out));
+    e->general = 1;
+    return SY_OK;
+}
+
+static void cuda_prepare(struct sy_rt *rt, enum sy_kernel kernel, const void *args)
+{
+    struct cuda_engine *e = engine_of(rt);
+    struct sy_variant v;
+    pthread_mutex_lock(&e->lock);
+    v = e->general ? sy_variant_general(kernel) : sy_variant_special(kernel, args);
+    pthread_mutex_unlock(&e->lock);
+    sy_jit_start(&e->target, &v);
 }
 
 /* --- launching ------------------------------------------------------------------------------ */
@@ -428,19 +462,18 @@ static sy_status cuda_event_sync(struct sy_rt *rt, sy_event *event)
     return status;
 }
 
-static sy_status destroy_event(struct cuda_engine *e, sy_event *event)
+static int destroy_event(struct cuda_engine *e, sy_event *event)
 {
-    wait_event(e, event);
-    return SY_CU(e->api, cuEventDestroy_v2, event->event);
+    (void)wait_event(e, event);
+    return e->api->cuEventDestroy_v2(event->event);
 }
 
 static void cuda_event_destroy(struct sy_rt *rt, sy_event *event)
 {
     struct cuda_engine *e = engine_of(rt);
-    sy_status status;
     if (!event)
         return;
-    IN_CONTEXT(e, status, destroy_event(e, event));
+    ANYHOW(e, destroy_event(e, event));
     pthread_mutex_lock(&e->lock);
     if (e->last == event) /* and what it stands for is over */
         e->last = NULL;
@@ -490,12 +523,11 @@ static sy_status finish(struct cuda_engine *e)
 static void cuda_finish(struct sy_rt *rt)
 {
     struct cuda_engine *e = engine_of(rt);
-    sy_status status;
-    IN_CONTEXT(e, status, finish(e));
+    ANYHOW(e, finish(e));
 }
 
 /* In any state of having been opened. */
-static sy_status release(struct cuda_engine *e)
+static int release(struct cuda_engine *e)
 {
     const struct sy_cuda_api *api = e->api;
     while (e->loaded) {
@@ -511,17 +543,14 @@ static sy_status release(struct cuda_engine *e)
         api->cuStreamDestroy_v2(e->own);
     if (e->copy)
         api->cuStreamDestroy_v2(e->copy);
-    if (e->poke)
-        api->cuStreamDestroy_v2(e->poke);
-    return SY_OK;
+    return e->poke ? api->cuStreamDestroy_v2(e->poke) : 0;
 }
 
 static void cuda_close(struct sy_rt *rt)
 {
     struct cuda_engine *e = engine_of(rt);
-    sy_status status;
     if (e->gpu.context)
-        IN_CONTEXT(e, status, release(e));
+        ANYHOW(e, release(e));
     sy_gpu_close(&e->gpu);
     if (e->jit)
         sy_jit_close();
@@ -605,6 +634,7 @@ const struct sy_rt_ops sy_rt_cuda = {
     .stream_wait = cuda_stream_wait,
     .call = cuda_call,
     .launch = cuda_launch,
+    .prepare = cuda_prepare,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,

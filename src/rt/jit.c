@@ -50,9 +50,7 @@ void sy_jit_options(int sm, char arch[32], const char *options[SY_JIT_OPTIONS])
     options[3] = "-default-device";
 }
 
-/* Covers all that the binary is made of but the compiler. */
-static void key_of(const struct sy_jit_target *target, const struct sy_variant *v,
-                   uint8_t key[SY_SHA256_BYTES])
+void sy_jit_key(int sm, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES])
 {
     const char *options[SY_JIT_OPTIONS];
     char arch[32], program[SY_VARIANT_TEXT];
@@ -65,7 +63,7 @@ static void key_of(const struct sy_jit_target *target, const struct sy_variant *
     }
     sy_variant_program(v, program);
     sy_sha256_add(&h, program, strlen(program) + 1);
-    sy_jit_options(target->sm, arch, options);
+    sy_jit_options(sm, arch, options);
     for (int i = 0; i < SY_JIT_OPTIONS; i++)
         sy_sha256_add(&h, options[i], strlen(options[i]) + 1);
     sy_sha256_end(&h, key);
@@ -92,8 +90,16 @@ static void count(uint64_t *counter)
     pthread_mutex_unlock(&store.lock);
 }
 
-static int built_in(struct entry *e, const uint8_t key[SY_SHA256_BYTES])
+/* Binaries run on all GPUs of a major version, except for the architecture-specific ones. */
+static int built_for(int sm)
 {
+    return sm >= 90 && sm < 120 ? sm : sm / 10 * 10;
+}
+
+static int built_in(struct entry *e)
+{
+    uint8_t key[SY_SHA256_BYTES];
+    sy_jit_key(built_for(e->target.sm), &e->variant, key);
     for (const struct sy_aot *a = sy_aot_cubins; a->begin; a++)
         if (!memcmp(a->key, key, sizeof a->key)) {
             e->data = a->begin;
@@ -119,14 +125,14 @@ static sy_status build(struct entry *e)
 {
     uint8_t key[SY_SHA256_BYTES], on_disk[SY_SHA256_BYTES];
     struct sy_nvrtc_version version;
-    key_of(&e->target, &e->variant, key);
-    if (built_in(e, key)) {
+    if (built_in(e)) {
         count(&store.counts.built_in);
         return SY_OK;
     }
     if (sy_nvrtc_load(e->target.driver, &version) != SY_OK)
         return sy_fail_in(SY_UNSUPPORTED, "kernel %s for sm_%d is not part of this library, and",
                           sy_variant_entry(&e->variant), e->target.sm);
+    sy_jit_key(e->target.sm, &e->variant, key);
     disk_key(key, version, on_disk);
     if (e->target.cache && sy_cache_load(on_disk, &e->owned, &e->bytes)) {
         e->data = e->owned;
@@ -297,7 +303,7 @@ sy_status sy_jit_check(const struct sy_jit_target *target, char *text, size_t by
     struct sy_nvrtc_version version;
     int ready = 0;
     for (const struct sy_aot *a = sy_aot_cubins; a->begin; a++)
-        ready += a->sm == target->sm;
+        ready += a->sm == built_for(target->sm);
     if (sy_nvrtc_load(target->driver, &version) == SY_OK) {
         snprintf(text, bytes, "NVRTC %d.%d, %d kernels built in", version.major, version.minor,
                  ready);

@@ -6,6 +6,7 @@
 #define SY_RT_JIT_H
 
 #include "base/params.h"
+#include "base/sha256.h"
 #include "jit_variant.h"
 
 /* For whom: the GPU's compute capability (90: sm_90a) and the driver's version (13). */
@@ -20,6 +21,9 @@ struct sy_cubin {
 };
 
 #define SY_JIT_OPTIONS 4
+
+/* Of a kernel: covers all that its binary is made of but the compiler. */
+void sy_jit_key(int sm, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES]);
 
 /* How kernels for a GPU are compiled. arch is the caller's, for one of the options. */
 void sy_jit_options(int sm, char arch[32], const char *options[SY_JIT_OPTIONS]);

@@ -85,10 +85,11 @@ const char *sy_variant_entry(const struct sy_variant *v)
     return kernels[v->kernel].entry;
 }
 
-/* With fewer than 128 registers combine would spill on GPUs newer than Hopper. */
+/* With fewer than 128 registers combine would spill on GPUs newer than Hopper; it runs up to 15
+ * warps (plan/tune.c). */
 unsigned sy_variant_threads(const struct sy_variant *v)
 {
-    return v->kernel == SY_KERNEL_combine ? 384 : 512;
+    return v->kernel == SY_KERNEL_combine ? 480 : 512;
 }
 
 void sy_variant_program(const struct sy_variant *v, char text[SY_VARIANT_TEXT])

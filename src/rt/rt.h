@@ -41,7 +41,7 @@ struct sy_rt_ops {
     void (*finish)(struct sy_rt *rt); /* waits until all launches are over  */
     void (*close)(struct sy_rt *rt);  /* after finish()                     */
 
-    /* Private memory of the engine, zeroed, aligned to 256; NULL when there is none. */
+    /* Private memory of the engine, zeroed, aligned to 256. NULL: the last error says why. */
     void *(*alloc)(struct sy_rt *rt, size_t bytes);
     void (*free)(struct sy_rt *rt, void *memory, size_t bytes);
     /* Memory of the host that kernels reach, zeroed: where they leave words for the host. */
@@ -62,6 +62,10 @@ struct sy_rt_ops {
     /* Records `done` behind it. */
     sy_status (*launch)(struct sy_rt *rt, sy_stream *stream, enum sy_kernel kernel,
                         const struct sy_grid *grid, const void *args, size_t bytes, sy_event *done);
+
+    /* Optional: such launches will come, with more in their arguments than is known yet. Whatever
+     * takes long is begun, and not waited for. */
+    void (*prepare)(struct sy_rt *rt, enum sy_kernel kernel, const void *args);
 
     /* timed: event_elapsed will be asked for. */
     sy_status (*event_create)(struct sy_rt *rt, int timed, sy_event **event);

@@ -136,9 +136,9 @@ struct batch_seat {
     sy_group *group;
     sy_route *route;
     struct batch_limits limits;
-    enum batch_place place;        /* of the received rows          */
-    enum batch_place sum_place;    /* of those that are summed      */
-    uint8_t *heap_x, *heap_rows;   /* from sy_alloc(), if it is so  */
+    enum batch_place place;      /* of the received rows          */
+    enum batch_place sum_place;  /* of those that are summed      */
+    uint8_t *heap_x, *heap_rows; /* from sy_alloc(), if it is so  */
     int32_t *ids;
     struct batch_pair pair[PAIRS];
     sy_tensor view;
@@ -235,9 +235,8 @@ static void batch_begin_dispatch(struct batch_seat *s, const struct batch *b)
     d->view = &s->view;
     s->pair[PAIR_SCALES].bytes = s->pair[PAIR_IDS].bytes = 0;
     if (words)
-        d->out_scales =
-            sy_tensor_2d(batch_poison(s, PAIR_SCALES, n * words * 4),
-                         w->quant == SY_QUANT_F8_UE8M0 ? SY_UE8M0X4 : SY_F32, n, words);
+        d->out_scales = sy_tensor_2d(batch_poison(s, PAIR_SCALES, n * words * 4),
+                                     w->quant == SY_QUANT_F8_UE8M0 ? SY_UE8M0X4 : SY_F32, n, words);
     if (by_expert)
         d->out_weights = sy_tensor_1d(batch_poison(s, PAIR_WEIGHTS, n * 4), SY_F32, n);
     else
@@ -296,8 +295,9 @@ static sy_status batch_combine(struct batch_seat *s, const struct batch *b, int3
 
 static int batch_same(const struct batch_seat *s, int which, char text[BATCH_TEXT])
 {
-    static const char *const names[PAIRS] = {"out_x",   "out_scales", "out_weights", "out_ids",
-                                             "out_src", "sums",       "weights that came back"};
+    static const char *const names[PAIRS] = {
+        "out_x",   "out_scales", "out_weights",           "out_ids",
+        "out_src", "sums",       "weights that came back"};
     const struct batch_pair *p = s->pair + which;
     size_t i = 0;
     if (!p->bytes || !memcmp(p->got, p->want, p->bytes))
@@ -346,8 +346,10 @@ static int batch_compare(struct batch_seat *s, struct batch *b, char text[BATCH_
     const struct sy_ref_world *w = &b->world;
     int64_t n = sy_ref_rows(w, s->rank);
     struct batch_pair *p = s->pair;
-    struct sy_ref_outputs want = {.x = {p[PAIR_X].want, n}, .src = {p[PAIR_SRC].want, n},
-                                  .weights = {p[PAIR_WEIGHTS].want, n}, .ids_type = SY_I32};
+    struct sy_ref_outputs want = {.x = {p[PAIR_X].want, n},
+                                  .src = {p[PAIR_SRC].want, n},
+                                  .weights = {p[PAIR_WEIGHTS].want, n},
+                                  .ids_type = SY_I32};
     struct sy_ref_sum mine = b->sum[s->rank];
     if (s->place == BATCH_HEAP)
         memcpy(p[PAIR_X].got, s->heap_x, p[PAIR_X].bytes);

@@ -1,5 +1,5 @@
-/* exhaustive_test.c - every routing of tiny worlds, in every layout and mode and with every capacity
- * from one row to enough, against the reference.
+/* exhaustive_test.c - every routing of tiny worlds, in every layout and mode and with every
+ * capacity from one row to enough, against the reference.
  *
  *     exhaustive_test             what `make check` runs
  *     exhaustive_test all         nothing is left out of the largest worlds: takes minutes
@@ -115,8 +115,12 @@ static int add_variant(struct hall *h, int32_t mode, int32_t layout, int32_t ali
                        int64_t capacity)
 {
     struct variant *v = h->variant + h->variants++;
-    sy_route_config c = {.size = sizeof c, .mode = mode, .layout = layout, .topk = h->w->topk,
-                         .alignment = alignment, .capacity = capacity};
+    sy_route_config c = {.size = sizeof c,
+                         .mode = mode,
+                         .layout = layout,
+                         .topk = h->w->topk,
+                         .alignment = alignment,
+                         .capacity = capacity};
     v->mode = mode;
     v->layout = layout;
     v->alignment = alignment;

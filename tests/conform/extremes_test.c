@@ -1,9 +1,9 @@
-/* extremes_test.c - the ends of every range, against the reference: top-64 and top-all, 300 experts a
- * rank, rows of 16 bytes and of 16 K elements, all tokens on one expert, ranks without anything. Each
- * world in both modes and all layouts.
+/* extremes_test.c - the ends of every range, against the reference: top-64 and top-all, 300 experts
+ * a rank, rows of 16 bytes and of 16 K elements, all tokens on one expert, ranks without anything.
+ * Each world in both modes and all layouts.
  *
- * Generated cases come near most of these now and then (cases_test.c counts how often); here they are
- * certain. */
+ * Generated cases come near most of these now and then (cases_test.c counts how often); here they
+ * are certain. */
 #define _GNU_SOURCE
 #include "batch.h"
 #include "crew.h"
@@ -28,8 +28,15 @@ static const struct extreme extremes[] = {
     {"more choices than experts", 2, 64, {1, 2}, {4, 4}, SY_F32, 0, 4, REPEAT},
     {"300 experts a rank", 2, 8, {300, 300}, {7, 5}, SY_BF16, 0, 16, SPREAD},
     {"300 experts here, 1 there", 3, 6, {1, 300, 2}, {6, 0, 7}, SY_F32, 0, 8, SPREAD},
-    {"16 ranks", 16, 16, {2, 1, 1, 3, 1, 1, 1, 2, 0, 1, 1, 1, 4, 1, 1, 1},
-     {3, 0, 1, 2, 1, 4, 0, 2, 1, 1, 1, 1, 0, 2, 1, 3}, SY_BF16, 0, 8, SPREAD},
+    {"16 ranks",
+     16,
+     16,
+     {2, 1, 1, 3, 1, 1, 1, 2, 0, 1, 1, 1, 4, 1, 1, 1},
+     {3, 0, 1, 2, 1, 4, 0, 2, 1, 1, 1, 1, 0, 2, 1, 3},
+     SY_BF16,
+     0,
+     8,
+     SPREAD},
     {"rows of 16 bytes, F32", 2, 2, {2, 1}, {7, 4}, SY_F32, 0, 4, SPREAD},
     {"rows of 16 bytes, BF16", 2, 2, {2, 1}, {7, 4}, SY_BF16, 0, 8, SPREAD},
     {"rows of 16 bytes, F8", 2, 2, {2, 1}, {7, 4}, SY_F8E4M3, 0, 16, SPREAD},
@@ -39,7 +46,15 @@ static const struct extreme extremes[] = {
     {"16 K elements, BF16", 2, 2, {2, 1}, {3, 2}, SY_BF16, 0, 16384, SPREAD},
     {"16 K elements, F8", 2, 2, {2, 1}, {3, 2}, SY_F8E4M3, 0, 16384, SPREAD},
     {"16 K elements, quantised", 2, 2, {1, 2}, {3, 2}, SY_BF16, SY_QUANT_F8, 16384, SPREAD},
-    {"16 K elements, powers of two", 2, 2, {1, 2}, {3, 2}, SY_BF16, SY_QUANT_F8_UE8M0, 16384, SPREAD},
+    {"16 K elements, powers of two",
+     2,
+     2,
+     {1, 2},
+     {3, 2},
+     SY_BF16,
+     SY_QUANT_F8_UE8M0,
+     16384,
+     SPREAD},
     {"a block of 128 and a rest", 2, 2, {1, 2}, {3, 2}, SY_BF16, SY_QUANT_F8_POW2, 144, SPREAD},
     {"all on one expert", 3, 4, {2, 2, 2}, {9, 9, 9}, SY_BF16, 0, 16, ONE},
     {"nobody goes anywhere", 3, 4, {2, 2, 2}, {9, 9, 9}, SY_BF16, 0, 16, NONE},
@@ -121,7 +136,9 @@ static void run_layout(struct crew_seat *seat, sy_group *group, struct batch *b,
 {
     const struct extreme *e = seat->crew->detail;
     for (int round = 0; round < 2; round++) {
-        sy_route_config config = {.size = sizeof config, .mode = mode, .layout = layout,
+        sy_route_config config = {.size = sizeof config,
+                                  .mode = mode,
+                                  .layout = layout,
                                   .topk = e->topk,
                                   .alignment = layout == SY_EXPERT_PACKED ? 1 + 2 * round : 0,
                                   .capacity = capacity_of(e, layout, round)};
@@ -172,8 +189,8 @@ static void act_extreme(struct crew_seat *seat)
 {
     const struct extreme *e = seat->crew->detail;
     int64_t row = e->hidden * sy_ref_type_bytes(e->type);
-    struct batch_limits m = {e->ranks, e->topk, e->experts, most_tokens(e), most_rows(e),
-                             e->type == SY_F8E4M3 ? 2 * row : row};
+    struct batch_limits m = {e->ranks,       e->topk,      e->experts,
+                             most_tokens(e), most_rows(e), e->type == SY_F8E4M3 ? 2 * row : row};
     struct batch *b = malloc(sizeof *b);
     sy_group_config c;
     sy_group *group = NULL;

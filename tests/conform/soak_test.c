@@ -187,8 +187,8 @@ static sy_status put_round(struct soaker *s, const int *order, int count)
         if (step[which] == STEPS)
             continue;
         if (step[which] == SET)
-            status = batch_set(s->seat + i, s->batch + i,
-                               s->streams[sy_prng_below(&s->prng, STREAMS)]);
+            status =
+                batch_set(s->seat + i, s->batch + i, s->streams[sy_prng_below(&s->prng, STREAMS)]);
         else
             status = in_halves(s, i, (enum step)step[which]);
         step[which]++;
@@ -238,8 +238,13 @@ static int run_round(struct soaker *s, char text[BATCH_TEXT])
 
 static sy_status open_soaker(struct soaker *s)
 {
-    sy_group_config c = {.size = sizeof c, .boot = SY_BOOT_ID, .rank = s->rank, .ranks = RANKS,
-                         .engine = SY_ENGINE_CPU, .id = id, .experts_per_rank = experts_of};
+    sy_group_config c = {.size = sizeof c,
+                         .boot = SY_BOOT_ID,
+                         .rank = s->rank,
+                         .ranks = RANKS,
+                         .engine = SY_ENGINE_CPU,
+                         .id = id,
+                         .experts_per_rank = experts_of};
     size_t heap = ROWS * ROW_BYTES;
     sy_status status;
     for (int r = 0; r < RANKS; r++)
@@ -332,9 +337,10 @@ static void ten_thousand(void)
         CHECK(p->batches >= batches_wanted, "rank %d: only %d batches", r, p->batches);
         if (p->batches < batches_wanted)
             continue;
-        CHECK(!p->fds && !p->threads && !p->allocations,
-              "rank %d: %lld descriptors, %lld threads, %lld allocations more than after %d batches",
-              r, (long long)p->fds, (long long)p->threads, (long long)p->allocations, WARM_UP);
+        CHECK(
+            !p->fds && !p->threads && !p->allocations,
+            "rank %d: %lld descriptors, %lld threads, %lld allocations more than after %d batches",
+            r, (long long)p->fds, (long long)p->threads, (long long)p->allocations, WARM_UP);
         CHECK(p->rss < GROWN_MAX, "rank %d: %lld KiB more than after %d batches", r,
               (long long)p->rss / 1024, WARM_UP);
         printf("  rank %d: %d batches, %lld KiB more than after %d\n", r, p->batches,

@@ -92,8 +92,12 @@ static int fail_each(int kind)
 {
     int good = 1;
     for (int nth = 1; nth < 1000; nth++) {
-        struct scene s = {.ranks = 2, .way = nth % 2 ? SY_BOOT_ENV : SY_BOOT_ID, .creator = nth / 2 % 2,
-                          .act = act_flaky_life, .number = kind, .other = nth,
+        struct scene s = {.ranks = 2,
+                          .way = nth % 2 ? SY_BOOT_ENV : SY_BOOT_ID,
+                          .creator = nth / 2 % 2,
+                          .act = act_flaky_life,
+                          .number = kind,
+                          .other = nth,
                           .timeout_ms = TIMEOUT_MS};
         good &= !play(&s);
         good &= is_clean(&s, 0) & is_clean(&s, 1);
@@ -126,8 +130,8 @@ static void failures(const char *one)
 
 static void signals(void)
 {
-    struct scene s = {.ranks = 2, .way = SY_BOOT_ENV, .act = act_flaky_life,
-                      .number = FLAKY_SIGNALS};
+    struct scene s = {
+        .ranks = 2, .way = SY_BOOT_ENV, .act = act_flaky_life, .number = FLAKY_SIGNALS};
     check(!play(&s) && all_ended(&s, -1, SY_OK, ""), "signals interrupt all ranks");
 }
 

@@ -127,8 +127,8 @@ MAYBE_UNUSED static void record_verdict(int rank, sy_group *group, unsigned limi
  * is not part of it; -1: all are. */
 MAYBE_UNUSED static void go_on(const struct scene *scene, int rank, struct player *p, int gone)
 {
-    struct sy_case_limits limits = {.ranks = scene->ranks - (gone >= 0), .tokens_max = 8,
-                                    .payload_bytes = 4096};
+    struct sy_case_limits limits = {
+        .ranks = scene->ranks - (gone >= 0), .tokens_max = 8, .payload_bytes = 4096};
     int self = rank - (gone >= 0 && rank > gone);
     sy_status status = sy_route_destroy(p->route);
     struct sy_ref_route ref = {0};

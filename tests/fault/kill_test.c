@@ -55,25 +55,29 @@ static void directed(void)
             double worst = 0;
             int good = 1;
             for (int victim = 0; victim < RANKS; victim++) {
-                struct scene s = {.ranks = RANKS, .way = victim % 2 ? SY_BOOT_ID : SY_BOOT_ENV,
-                                  .act = act_directed, .number = mode << 8 | step,
+                struct scene s = {.ranks = RANKS,
+                                  .way = victim % 2 ? SY_BOOT_ID : SY_BOOT_ENV,
+                                  .act = act_directed,
+                                  .number = mode << 8 | step,
                                   .other = victim};
                 char text[32];
                 snprintf(text, sizeof text, "rank %d died", victim);
                 good &= !play(&s) && one_verdict(&s, victim, SY_PEER_LOST, text);
                 worst = latest_ms(&s, victim) > worst ? latest_ms(&s, victim) : worst;
             }
-            check(good && worst < 500 * SLOW, "mode %d, killed instead of %s: all know after %.1f ms",
-                  mode, step_names[step], worst);
+            check(good && worst < 500 * SLOW,
+                  "mode %d, killed instead of %s: all know after %.1f ms", mode, step_names[step],
+                  worst);
         }
     }
 }
 
 /* ---- 2. While the group is made -------------------------------------------------------------- */
 
-/* The victim dies of its n-th call of a kind (scene->number: kind << 16 | n). The last agreement may
- * end before it dies or not, but for all alike; then the group is there, and lost. Who dies before
- * it has proved itself to the root is like one who never came: that takes until the deadline. */
+/* The victim dies of its n-th call of a kind (scene->number: kind << 16 | n). The last agreement
+ * may end before it dies or not, but for all alike; then the group is there, and lost. Who dies
+ * before it has proved itself to the root is like one who never came: that takes until the
+ * deadline. */
 static void act_creating(const struct scene *scene, int rank)
 {
     struct player p = {0};
@@ -107,9 +111,9 @@ static int heard_of(const struct scene *scene)
     snprintf(text, sizeof text, "rank %d", scene->other);
     for (int i = 0; i < scene->ranks; i++) {
         const struct result *r = sh->results + i;
-        if (i == scene->other || (r->ended && !r->fds_left && !r->threads_left &&
-                                  (r->status == SY_PEER_LOST || r->status == SY_TIMEOUT) &&
-                                  strstr(r->text, text)))
+        if (i == scene->other ||
+            (r->ended && !r->fds_left && !r->threads_left &&
+             (r->status == SY_PEER_LOST || r->status == SY_TIMEOUT) && strstr(r->text, text)))
             continue;
         printf("  rank %d: ended %d, %s, \"%s\", %d descriptors, %d threads left\n", i, r->ended,
                sy_status_name((sy_status)r->status), r->text, r->fds_left, r->threads_left);
@@ -120,17 +124,21 @@ static int heard_of(const struct scene *scene)
 
 static void creating(void)
 {
-    static const int kinds[] = {flaky_alloc, flaky_map,    flaky_memfd, flaky_resize,  flaky_seal,
-                                flaky_send,  flaky_recv,   flaky_poll,  flaky_sendmsg, flaky_socket,
-                                flaky_bind,  flaky_accept, flaky_pipe,  flaky_connect, flaky_recvmsg,
-                                flaky_thread, flaky_random};
+    static const int kinds[] = {
+        flaky_alloc, flaky_map,     flaky_memfd,   flaky_resize, flaky_seal,  flaky_send,
+        flaky_recv,  flaky_poll,    flaky_sendmsg, flaky_socket, flaky_bind,  flaky_accept,
+        flaky_pipe,  flaky_connect, flaky_recvmsg, flaky_thread, flaky_random};
     int runs = 0, good = 1;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         int stride = kinds[k] == flaky_map || kinds[k] == flaky_alloc ? 7 : 3;
         for (int nth = 1; nth < 400; nth += 1 + (nth > 4) * (stride - 1)) {
-            struct scene s = {.ranks = RANKS, .way = runs % 2 ? SY_BOOT_ID : SY_BOOT_ENV,
-                              .act = act_creating, .number = kinds[k] << 16 | nth,
-                              .other = runs % RANKS, .creator = 1, .timeout_ms = 300 * SLOW};
+            struct scene s = {.ranks = RANKS,
+                              .way = runs % 2 ? SY_BOOT_ID : SY_BOOT_ENV,
+                              .act = act_creating,
+                              .number = kinds[k] << 16 | nth,
+                              .other = runs % RANKS,
+                              .creator = 1,
+                              .timeout_ms = 300 * SLOW};
             int bad;
             if (s.way == SY_BOOT_ID && s.other == s.creator)
                 s.creator = 2; /* with it, the id would be lost before anybody has it */
@@ -153,7 +161,7 @@ static void creating(void)
  * its own (scene->number us later, as a negative number). */
 static void *kill_later(void *context)
 {
-    sy_os_real.sleep_ns((uint64_t)*(const int *)context * 1000u);
+    sy_os_real.sleep_ns((uint64_t) * (const int *)context * 1000u);
     die_now();
     return NULL;
 }
@@ -195,11 +203,12 @@ static void anywhere(const char *name, int runs, int clock)
     int good = 1;
     unsigned state = 12345;
     for (int run = 0; run < runs * runs_factor; run++) {
-        struct scene s = {.ranks = RANKS, .way = SY_BOOT_ENV, .act = act_anywhere,
-                          .other = run % RANKS};
+        struct scene s = {
+            .ranks = RANKS, .way = SY_BOOT_ENV, .act = act_anywhere, .other = run % RANKS};
         char text[32];
         state = state * 1664525u + 1013904223u;
-        s.number = clock ? run < 20 ? run : (int)(state >> 16) % 400 : -1 - (int)(state >> 16) % 8000;
+        s.number =
+            clock ? run < 20 ? run : (int)(state >> 16) % 400 : -1 - (int)(state >> 16) % 8000;
         snprintf(text, sizeof text, "rank %d died", s.other);
         if (play(&s) || !one_verdict(&s, s.other, SY_PEER_LOST, text)) {
             printf("  run %d: %s %d\n", run, clock ? "look" : "microsecond", s.number);
@@ -262,8 +271,12 @@ static void act_end(const struct scene *scene, int rank)
 static void ends(void)
 {
     for (int number = EXITS; number < ENDS; number++) {
-        struct scene s = {.ranks = RANKS, .way = SY_BOOT_ID, .creator = 1, .act = act_end,
-                          .number = number, .other = 2};
+        struct scene s = {.ranks = RANKS,
+                          .way = SY_BOOT_ID,
+                          .creator = 1,
+                          .act = act_end,
+                          .number = number,
+                          .other = 2};
         int bad = play(&s) - (number == EXITS); /* that one's code counts as an error */
         check(!bad && one_verdict(&s, 2, SY_PEER_LOST, "rank 2 died") &&
                   latest_ms(&s, 2) < 500 * SLOW,

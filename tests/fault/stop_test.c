@@ -1,6 +1,6 @@
-/* stop_test.c - a rank is alive and does not come: stopped by a signal, or elsewhere in its program.
- * All live ranks get the same SY_TIMEOUT that names it and the phase, when the deadline is over, and
- * the late one learns of it when it goes on.
+/* stop_test.c - a rank is alive and does not come: stopped by a signal, or elsewhere in its
+ * program. All live ranks get the same SY_TIMEOUT that names it and the phase, when the deadline is
+ * over, and the late one learns of it when it goes on.
  *
  *   1  Stopped      2  Elsewhere      3  Stopped for less than the deadline
  */
@@ -81,8 +81,11 @@ static void stopped(void)
             if (step == STEP_SYNC) /* the same as STEP_BARRIER */
                 continue;
             for (int late = 0; late < RANKS; late++) {
-                struct scene s = {.ranks = RANKS, .way = SY_BOOT_ENV, .act = act_stopped,
-                                  .number = mode << 8 | step, .other = late,
+                struct scene s = {.ranks = RANKS,
+                                  .way = SY_BOOT_ENV,
+                                  .act = act_stopped,
+                                  .number = mode << 8 | step,
+                                  .other = late,
                                   .timeout_ms = TIMEOUT_MS};
                 char text[32];
                 snprintf(text, sizeof text, " for rank %d", late);
@@ -132,8 +135,13 @@ static void act_asleep(const struct scene *scene, int rank)
 static void asleep(void)
 {
     for (int mode = SY_THROUGHPUT; mode <= SY_LATENCY; mode++) {
-        struct scene s = {.ranks = RANKS, .way = SY_BOOT_ID, .creator = 2, .act = act_asleep,
-                          .number = mode, .other = 1, .timeout_ms = TIMEOUT_MS};
+        struct scene s = {.ranks = RANKS,
+                          .way = SY_BOOT_ID,
+                          .creator = 2,
+                          .act = act_asleep,
+                          .number = mode,
+                          .other = 1,
+                          .timeout_ms = TIMEOUT_MS};
         int bad = play(&s);
         double ms = latest_ms(&s, -1);
         check(!bad && one_verdict(&s, -1, SY_TIMEOUT, "dispatch 2: rank ") &&
@@ -175,8 +183,12 @@ static void act_late(const struct scene *scene, int rank)
 static void late(void)
 {
     for (int mode = SY_THROUGHPUT; mode <= SY_LATENCY; mode++) {
-        struct scene s = {.ranks = RANKS, .way = SY_BOOT_ENV, .act = act_late, .number = mode,
-                          .other = 1, .timeout_ms = TIMEOUT_MS};
+        struct scene s = {.ranks = RANKS,
+                          .way = SY_BOOT_ENV,
+                          .act = act_late,
+                          .number = mode,
+                          .other = 1,
+                          .timeout_ms = TIMEOUT_MS};
         check(!play(&s) && all_ended(&s, -1, SY_OK, ""), "mode %d, late, but in time", mode);
     }
 }

@@ -6,11 +6,10 @@
  * So that inputs get past the proofs, they may ask for a partner who knows the secret and turns bad
  * later.
  *
- * With a fuzzer: LLVMFuzzerTestOneInput. Without one, -DSY_FUZZ_MAIN: runs the files given, or that
- * many random inputs: boot_fuzz [count [seed]] or boot_fuzz FILE...
+ * libFuzzer or drive.c calls it.
  *
  *   1  The input          3  Parsers         5  A rank
- *   2  The system         4  The root        6  A mesh         7  Entry points
+ *   2  The system         4  The root        6  A mesh         7  Entry point
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -472,7 +471,7 @@ static int fake_poll(struct pollfd *fds, nfds_t count, int ms)
         fds[i].revents = 0;
         n += ready(fds + i);
     }
-    if (!n && ms && input_left && what % 64) /* nothing yet; else nothing until the end of the wait */
+    if (!n && ms && input_left && what % 64) /* nothing yet; else nothing until the wait ends */
         clock_ns += MS / 10;
     else if (!n)
         clock_ns += ms < 0 ? 1000 * MS : (uint64_t)ms * MS;
@@ -535,7 +534,8 @@ static void parse_packets(const uint8_t *data, size_t size)
     }
     sy_intro_read(data, size, secret, 0, &intro);
     if (sy_note_read(data, size, &kind, &status))
-        NEED(size == SY_NOTE_BYTES && kind >= 1 && kind <= 3);
+        NEED(kind == SY_NOTE_TOLD ? size <= SY_PACKET_BYTES_MAX
+                                  : size == SY_NOTE_BYTES && kind >= 1 && kind <= 3);
 }
 
 static void parse_all(const uint8_t *data, size_t size)
@@ -621,7 +621,7 @@ static ssize_t fake_recvmsg(int fd, struct msghdr *m)
 {
     struct fake *f = fake_of(fd);
     struct cmsghdr *c = m->msg_control;
-    uint8_t data[64], what = take();
+    uint8_t data[SY_PACKET_BYTES_MAX + 20], what = take();
     size_t n = take() % sizeof data, room = m->msg_controllen, count = 0, wanted;
     m->msg_flags = 0;
     if (f->closed || what % 16 == 0 || what % 16 > 12) {
@@ -638,8 +638,12 @@ static ssize_t fake_recvmsg(int fd, struct msghdr *m)
         if (what % 16 == 8)
             sy_note_write(what & 16 ? SY_NOTE_GOODBYE : SY_NOTE_FAILED, what & 16 ? 0 : 4, data);
         else
-            sy_note_write(SY_NOTE_FD, 0, data);
+            sy_note_write(what % 16 == 9 ? SY_NOTE_TOLD : SY_NOTE_FD, 0, data);
         n = SY_NOTE_BYTES;
+        if (what % 16 == 9) {
+            n += take() % (sizeof data - SY_NOTE_BYTES);
+            take_bytes(data + SY_NOTE_BYTES, n - SY_NOTE_BYTES);
+        }
     } else {
         take_bytes(data, n);
     }
@@ -703,6 +707,21 @@ static void on_end(void *context, int32_t rank, sy_status how)
     NEED(rank >= 0 && rank < 3 && rank != 1 && how >= SY_OK && !times[rank]++);
 }
 
+static void on_told(void *context, int32_t rank, uint32_t kind, const void *data, size_t bytes)
+{
+    volatile uint8_t see = 0;
+    (void)context;
+    (void)kind;
+    NEED(rank >= 0 && rank < 3 && rank != 1 && bytes <= SY_TOLD_BYTES_MAX);
+    for (size_t i = 0; i < bytes; i++)
+        see ^= ((const uint8_t *)data)[i];
+}
+
+static void on_tick(void *context)
+{
+    (void)context;
+}
+
 static void run_mesh(void)
 {
     sy_group_config config = {.boot = SY_BOOT_USER, .rank = 1, .ranks = 3, .timeout_ns = 500 * MS,
@@ -722,7 +741,11 @@ static void run_mesh(void)
         for (int i = 0; i < 3; i += 2)
             if (fds[i] >= 0)
                 fake_close(fds[i]);
-        if (sy_mesh_watch(mesh, &(struct sy_mesh_events){.gone = on_end, .context = times}) == SY_OK)
+        if (sy_mesh_watch(mesh, &(struct sy_mesh_events){.gone = on_end,
+                                                         .told = take() % 4 ? on_told : NULL,
+                                                         .tick = on_tick,
+                                                         .tick_ms = 20,
+                                                         .context = times}) == SY_OK)
             thread_run(thread_context);
     }
     sy_mesh_close(mesh);
@@ -730,7 +753,7 @@ static void run_mesh(void)
     check_system();
 }
 
-/* ---- 7. Entry points ------------------------------------------------------------------------- */
+/* ---- 7. Entry point -------------------------------------------------------------------------- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -753,80 +776,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     return 0;
 }
-
-#ifdef SY_FUZZ_MAIN
-static uint64_t state;
-
-static uint64_t roll(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
-
-/* Random bytes, most of them small, and now and then what parsers look for. */
-static size_t make_input(uint8_t *data, size_t room)
-{
-    static const uint8_t magics[3][8] = {{'S', 'Y', 'i', 'd', 0, 1, 0, 0},
-                                         {'S', 'Y', 'b', 'o', 'o', 't', 1, 0},
-                                         {'S', 'Y', 'm', 'e', 's', 'h', 1, 0}};
-    size_t size = 1 + roll() % room;
-    int small = roll() % 3 == 0;
-    for (size_t i = 0; i < size; i++)
-        data[i] = (uint8_t)(small && roll() % 4 ? roll() % 8 : roll());
-    if (roll() % 2 && size > 160) {
-        sy_id id = {{0}};
-        memcpy(id.bytes, magics[roll() % 3], 8);
-        id.bytes[8] = roll() % 2 ? 4 : 6;
-        id.bytes[10] = 1;
-        memcpy(id.bytes + 16, data + 20, 64);
-        memcpy(data + 1, &id, sizeof id);
-        if (roll() % 4)
-            data[1 + roll() % sizeof id] ^= (uint8_t)roll();
-    } else if (roll() % 64 == 0) {
-        size = 1 + SY_ID_HEX;
-        data[0] = 0;
-        for (size_t i = 1; i < size; i++)
-            data[i] = (uint8_t)"0123456789abcdefABCDEF"[roll() % 22];
-    }
-    return size;
-}
-
-static int run_file(const char *path)
-{
-    static uint8_t data[1 << 20];
-    FILE *file = fopen(path, "rb");
-    size_t size;
-    if (!file)
-        return 1;
-    size = fread(data, 1, sizeof data, file);
-    fclose(file);
-    return LLVMFuzzerTestOneInput(data, size);
-}
-
-int main(int argc, char **argv)
-{
-    uint64_t count = 20000, seed = 1;
-    char *end = NULL;
-    if (argc > 1)
-        count = strtoull(argv[1], &end, 10);
-    if (end && *end) {
-        for (int i = 1; i < argc; i++)
-            if (run_file(argv[i]))
-                return 1;
-        printf("%d files\n", argc - 1);
-        return 0;
-    }
-    if (argc > 2)
-        seed = strtoull(argv[2], NULL, 10);
-    for (uint64_t i = 0; i < count; i++) {
-        uint8_t data[1200];
-        state = (seed + i) * 0x9e3779b97f4a7c15u | 1;
-        roll();
-        LLVMFuzzerTestOneInput(data, make_input(data, sizeof data));
-    }
-    printf("ok %llu inputs from seed %llu\n", (unsigned long long)count, (unsigned long long)seed);
-    return 0;
-}
-#endif

@@ -1,13 +1,13 @@
-/* mpi_alltoallv.c - dispatch and combine as one would write them over MPI_Alltoallv, for comparison.
+/* mpi_alltoallv.c - dispatch and combine as one would write them over MPI_Alltoallv, to compare.
  *
  *     mpirun -n 8 mpi_alltoallv [--tokens N] [--hidden N] [--topk N] [--experts N] [--routing KIND]
  *                               [--skew S] [--seed N] [--warmup N] [--iters N]
  *
- * Batches, shapes and what is timed are those of `switchyard bench --layout token-major`: BF16 rows,
- * each once per destination rank, with the weights and local expert ids that its receiver needs;
- * experts that leave rows as they are; sums in fp32 over ascending ranks at the source, rounded once.
- * Nothing is allocated in the loop, rows land where the experts want them, and on the way back they
- * are sent from there. Prints one JSON object; exits 1 if a result is wrong.
+ * Batches, shapes and what is timed are those of `switchyard bench --layout token-major`: BF16
+ * rows, each once per destination rank, with the weights and local expert ids that its receiver
+ * needs; experts that leave rows as they are; sums in fp32 over ascending ranks at the source,
+ * rounded once. Nothing is allocated in the loop, rows land where the experts want them, and on the
+ * way back they are sent from there. Prints one JSON object; exits 1 if a result is wrong.
  *
  * Sections: buffers | route | dispatch | combine | checking | timing | the program. */
 #define _GNU_SOURCE
@@ -340,22 +340,26 @@ struct settings {
     const char *routing;
 };
 
+/* Options below SKEW are indices of the numbers in read_settings(). */
+enum { SKEW = 7, ROUTING };
+
 static int read_settings(int argc, char **argv, struct settings *o)
 {
-    static const struct option names[] = {{"tokens", 1, NULL, 0},  {"hidden", 1, NULL, 1},
-                                          {"topk", 1, NULL, 2},    {"experts", 1, NULL, 3},
-                                          {"seed", 1, NULL, 4},    {"warmup", 1, NULL, 5},
-                                          {"iters", 1, NULL, 6},   {"skew", 1, NULL, 7},
-                                          {"routing", 1, NULL, 8}, {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"tokens", required_argument, NULL, 0},        {"hidden", required_argument, NULL, 1},
+        {"topk", required_argument, NULL, 2},          {"experts", required_argument, NULL, 3},
+        {"seed", required_argument, NULL, 4},          {"warmup", required_argument, NULL, 5},
+        {"iters", required_argument, NULL, 6},         {"skew", required_argument, NULL, SKEW},
+        {"routing", required_argument, NULL, ROUTING}, {NULL, 0, NULL, 0}};
     int64_t *const numbers[] = {&o->tokens, &o->hidden, &o->topk, &o->experts,
                                 &o->seed,   &o->warmup, &o->iters};
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (option == '?')
             return -1;
-        if (option == 7)
+        if (option == SKEW)
             o->skew = strtod(optarg, NULL);
-        else if (option == 8)
+        else if (option == ROUTING)
             o->routing = optarg;
         else
             *numbers[option] = strtoll(optarg, NULL, 10);

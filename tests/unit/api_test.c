@@ -57,8 +57,7 @@ static void engines(void)
     FAILS(sy_engine_query((sy_engine)-1, &info), SY_INVALID, "engine -1");
     WORKS(sy_engine_query(SY_ENGINE_CPU, &info));
     CHECK(info.engine == SY_ENGINE_CPU && info.available == 1 && info.devices >= 1 &&
-              !strcmp(info.name, "CPU") && strstr(info.detail, "cores") &&
-              info.size == sizeof info,
+              !strcmp(info.name, "CPU") && strstr(info.detail, "cores") && info.size == sizeof info,
           "the CPU engine: %d, %d devices, %s, %s", info.available, info.devices, info.name,
           info.detail);
     for (int e = SY_ENGINE_AUTO; e <= SY_ENGINE_HIP; e++) {
@@ -85,7 +84,10 @@ struct bad_field {
 };
 
 #define FIELD(field, value, text)                                                                  \
-    {#field, offsetof(sy_group_config, field), sizeof(((sy_group_config *)0)->field), value, text}
+    {                                                                                              \
+#field, offsetof(sy_group_config, field), sizeof(((sy_group_config *)0)->field), value,    \
+            text                                                                                   \
+    }
 
 static const struct bad_field bad_fields[] = {
     FIELD(size, 0, "sy_group_config"),
@@ -494,7 +496,8 @@ static void event_on_two_streams(void)
     WORKS(sy_stream_sync(group, NULL));
     gate.open = 1;
     WORKS(sy_stream_sync(group, slow));
-    CHECK(sy_event_query(event) == SY_OK, "an event whose recordings are all done has not happened");
+    CHECK(sy_event_query(event) == SY_OK,
+          "an event whose recordings are all done has not happened");
     if (sy_event_query(event) != SY_OK)
         return; /* waiting for it would take for ever, and so would destroying the group */
     WORKS(sy_event_sync(event));
@@ -748,8 +751,8 @@ static void log_of_a_batch(int level, struct lines *lines)
 
 static void log_levels(void)
 {
-    static const int of_batch[] = {[SY_LOG_ERROR] = 1, [SY_LOG_WARN] = 1, [SY_LOG_INFO] = 1,
-                                   [SY_LOG_TRACE] = 3};
+    static const int of_batch[] = {
+        [SY_LOG_ERROR] = 1, [SY_LOG_WARN] = 1, [SY_LOG_INFO] = 1, [SY_LOG_TRACE] = 3};
     static struct lines lines;
     for (int level = SY_LOG_ERROR; level <= SY_LOG_TRACE; level++) {
         log_of_a_batch(level, &lines);
@@ -765,8 +768,8 @@ static void log_levels(void)
     CHECK(strstr(lines.last[SY_LOG_INFO], "1 ranks"), "info: %s", lines.last[SY_LOG_INFO]);
     CHECK(strstr(lines.last[SY_LOG_TRACE], "combine"), "trace: %s", lines.last[SY_LOG_TRACE]);
     log_of_a_batch(0, &lines); /* the default: warnings */
-    CHECK(lines.of[SY_LOG_WARN] == 1 && lines.of[SY_LOG_INFO] == 0, "default: %d warnings, %d infos",
-          lines.of[SY_LOG_WARN], lines.of[SY_LOG_INFO]);
+    CHECK(lines.of[SY_LOG_WARN] == 1 && lines.of[SY_LOG_INFO] == 0,
+          "default: %d warnings, %d infos", lines.of[SY_LOG_WARN], lines.of[SY_LOG_INFO]);
 }
 
 static void groups_in_a_row(void)

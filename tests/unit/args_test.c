@@ -36,7 +36,9 @@ struct bad_route {
 };
 
 #define ROUTE(field, value, text)                                                                  \
-    {offsetof(sy_route_config, field), sizeof(((sy_route_config *)0)->field), value, text}
+    {                                                                                              \
+        offsetof(sy_route_config, field), sizeof(((sy_route_config *)0)->field), value, text       \
+    }
 
 static const struct bad_route bad_routes[] = {
     ROUTE(size, 0, "sy_route_config"),
@@ -728,7 +730,8 @@ static void nothing(void)
             memset(&b->combine.out, 0, sizeof b->combine.out);
             WORKS(sy_combine(route, &b->combine, NULL));
             WORKS(sy_route_totals(route, totals));
-            CHECK(totals[SY_TOTAL_TOKENS] == 0 && totals[SY_TOTAL_ROWS] == 0, "rows out of nothing");
+            CHECK(totals[SY_TOTAL_TOKENS] == 0 && totals[SY_TOTAL_ROWS] == 0,
+                  "rows out of nothing");
             memset(&b->dispatch.x, 0, sizeof b->dispatch.x);
             FAILS(sy_dispatch(route, &b->dispatch, NULL), SY_INVALID,
                   "without tokens its type and H are still needed");

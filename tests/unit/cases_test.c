@@ -8,7 +8,6 @@
 #include "cases.h"
 #include "check.h"
 
-
 struct feature {
     const char *name;
     int (*is)(const struct sy_case *c);
@@ -163,27 +162,93 @@ static int nobody_has_tokens(const struct sy_case *c)
     return !any;
 }
 
-#define F(is, least) {#is, is, least, 0}
+#define F(is, least)                                                                               \
+    {                                                                                              \
+#is, is, least, 0                                                                          \
+    }
 
-static struct feature features[] = {
-    F(ranks_1, 30), F(ranks_2, 200), F(ranks_3, 100), F(ranks_5, 30), F(ranks_8, 30),
-    F(ranks_16, 30), F(throughput, 400), F(latency, 400), F(token_major, 150), F(packed, 150),
-    F(slabs, 150), F(rank_major, 150), F(aligned, 80), F(halves, 200), F(bf16, 200), F(f16, 50),
-    F(f32, 50), F(f8, 50), F(opaque, 50), F(quant_f8, 50), F(quant_pow2, 50), F(quant_ue8m0, 50),
-    F(scales_f32, 30), F(scales_ue8m0, 30), F(scales_by_column, 50), F(padded_rows, 150),
-    F(row_16, 10), F(row_odd, 200), F(row_large, 20), F(ids_i32, 200), F(ids_i64, 200),
-    F(ids_map, 100), F(topk_1, 50), F(topk_over_32, 5), F(topk_all, 30), F(topk_all_of_many, 5),
-    F(topk_max_larger, 50), F(weights, 200), F(probs, 80), F(no_weights, 100), F(uniform, 150),
-    F(zipf, 40), F(one, 40), F(none, 10), F(repeats, 40), F(holes, 40), F(bad_ids, 40),
-    F(local, 40), F(remote, 40), F(sum_weighted, 200), F(sum_plain, 200), F(bias_0, 50),
-    F(bias_1, 50), F(bias_both, 50), F(carry_weights, 100), F(carry_probs, 50),
-    F(carry_from_probs, 30), F(carry_none, 100), F(numbers, 300), F(any_bits, 100),
-    F(payload_bits, 100), F(no_tokens, 100), F(one_token, 100), F(tokens_64, 50),
-    F(no_experts, 20), F(one_expert, 50), F(experts_250, 5), F(spare_rows, 200), F(out_plain, 200),
-    F(out_heap, 200), F(out_view, 200), F(sum_plain_place, 200), F(sum_heap_place, 200),
-    F(few_outputs, 100), F(out_ids_i32, 50), F(out_ids_i64, 50), F(out_probs, 50),
-    F(out_scales, 100), F(overflows, 150), F(uneven_experts, 200), F(uneven_tokens, 300),
-    F(nobody_has_tokens, 3)};
+static struct feature features[] = {F(ranks_1, 30),
+                                    F(ranks_2, 200),
+                                    F(ranks_3, 100),
+                                    F(ranks_5, 30),
+                                    F(ranks_8, 30),
+                                    F(ranks_16, 30),
+                                    F(throughput, 400),
+                                    F(latency, 400),
+                                    F(token_major, 150),
+                                    F(packed, 150),
+                                    F(slabs, 150),
+                                    F(rank_major, 150),
+                                    F(aligned, 80),
+                                    F(halves, 200),
+                                    F(bf16, 200),
+                                    F(f16, 50),
+                                    F(f32, 50),
+                                    F(f8, 50),
+                                    F(opaque, 50),
+                                    F(quant_f8, 50),
+                                    F(quant_pow2, 50),
+                                    F(quant_ue8m0, 50),
+                                    F(scales_f32, 30),
+                                    F(scales_ue8m0, 30),
+                                    F(scales_by_column, 50),
+                                    F(padded_rows, 150),
+                                    F(row_16, 10),
+                                    F(row_odd, 200),
+                                    F(row_large, 20),
+                                    F(ids_i32, 200),
+                                    F(ids_i64, 200),
+                                    F(ids_map, 100),
+                                    F(topk_1, 50),
+                                    F(topk_over_32, 5),
+                                    F(topk_all, 30),
+                                    F(topk_all_of_many, 5),
+                                    F(topk_max_larger, 50),
+                                    F(weights, 200),
+                                    F(probs, 80),
+                                    F(no_weights, 100),
+                                    F(uniform, 150),
+                                    F(zipf, 40),
+                                    F(one, 40),
+                                    F(none, 10),
+                                    F(repeats, 40),
+                                    F(holes, 40),
+                                    F(bad_ids, 40),
+                                    F(local, 40),
+                                    F(remote, 40),
+                                    F(sum_weighted, 200),
+                                    F(sum_plain, 200),
+                                    F(bias_0, 50),
+                                    F(bias_1, 50),
+                                    F(bias_both, 50),
+                                    F(carry_weights, 100),
+                                    F(carry_probs, 50),
+                                    F(carry_from_probs, 30),
+                                    F(carry_none, 100),
+                                    F(numbers, 300),
+                                    F(any_bits, 100),
+                                    F(payload_bits, 100),
+                                    F(no_tokens, 100),
+                                    F(one_token, 100),
+                                    F(tokens_64, 50),
+                                    F(no_experts, 20),
+                                    F(one_expert, 50),
+                                    F(experts_250, 5),
+                                    F(spare_rows, 200),
+                                    F(out_plain, 200),
+                                    F(out_heap, 200),
+                                    F(out_view, 200),
+                                    F(sum_plain_place, 200),
+                                    F(sum_heap_place, 200),
+                                    F(few_outputs, 100),
+                                    F(out_ids_i32, 50),
+                                    F(out_ids_i64, 50),
+                                    F(out_probs, 50),
+                                    F(out_scales, 100),
+                                    F(overflows, 150),
+                                    F(uneven_experts, 200),
+                                    F(uneven_tokens, 300),
+                                    F(nobody_has_tokens, 3)};
 
 #define FEATURES (sizeof features / sizeof *features)
 
@@ -213,8 +278,9 @@ static void pairs(void)
     static int layout_type[3][5][10], layout_routing[3][5][SY_CASE_ROUTINGS], mode_quant[3][4];
     for (uint64_t seed = 0; seed < seeds; seed++) {
         struct sy_case c;
-        sy_case_make(&c, seed, &(struct sy_case_limits){.ranks_max = 3, .tokens_max = 4,
-                                                        .payload_bytes = 4096});
+        sy_case_make(
+            &c, seed,
+            &(struct sy_case_limits){.ranks_max = 3, .tokens_max = 4, .payload_bytes = 4096});
         layout_type[c.mode][c.world.layout][c.world.type]++;
         layout_routing[c.mode][c.world.layout][c.routing]++;
         mode_quant[c.mode][c.world.quant]++;

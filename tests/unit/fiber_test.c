@@ -1,6 +1,6 @@
 /* fiber_test.c - stacks that a thread switches between (src/rt/fiber.h).
  *
- *   1  Switching      2  What a switch keeps      3  Stacks      4  Kernels under any caller's numbers
+ *   1  Switching      2  What a switch keeps      3  Stacks      4  Other ways with numbers
  */
 #define _GNU_SOURCE
 #include <fenv.h>
@@ -194,7 +194,8 @@ static void registers(void)
 
 /* ---- 3. Stacks ------------------------------------------------------------------------------- */
 
-/* Recursion with a kilobyte a level, and a switch at each; reads everything again on its way back. */
+/* Recursion with a kilobyte a level, and a switch at each; reads everything again on its way
+ * back. */
 static unsigned dive(struct ring *r, int index, int depth)
 {
     volatile unsigned char room[1024];
@@ -299,7 +300,8 @@ static void no_memory(void)
     sy_os = &sy_os_real;
 }
 
-/* ---- 4. Kernels under any caller's numbers ---------------------------------------------------- */
+/* ---- 4. Kernels under any caller's numbers
+ * ---------------------------------------------------- */
 
 /* Threads inherit how their creator rounds and whether it flushes denormals; sums do not. Two
  * ranks' rows of one token are added: the sum of the first elements is a denormal, that of the
@@ -363,8 +365,8 @@ static void odd_callback(void)
     crew_fill(b, 0, 2);
     for (int i = 0; i < CREW_ROWS * CREW_HIDDEN; i++) /* two rows of each token */
         b->rows[i] = i / CREW_HIDDEN % 8 < 4 ? 1.0f : 5.9604644775390625e-8f * 0.75f;
-    b->dispatch.out_x = sy_tensor_2d(calloc(CREW_ROWS * CREW_HIDDEN, 4), SY_F32, CREW_ROWS,
-                                     CREW_HIDDEN);
+    b->dispatch.out_x =
+        sy_tensor_2d(calloc(CREW_ROWS * CREW_HIDDEN, 4), SY_F32, CREW_ROWS, CREW_HIDDEN);
     WORKS(sy_route_create(group, &config, NULL, &route));
     WORKS(sy_route_set(route, &b->input, NULL));
     WORKS(sy_dispatch(route, &b->dispatch, NULL));

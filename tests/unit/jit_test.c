@@ -9,6 +9,7 @@
 #include "check.h"
 #include "cuda_fake.h"
 #include "rt/jit.h"
+#include "rt/jit_aot.h"
 #include "rt/jit_cache.h"
 
 #define PATH 512
@@ -180,6 +181,37 @@ static void without_compiler(void)
     fake_install();
     CHECK(sy_jit_get(&not_on_disk, &v, &cubin) == SY_OK, "what failed once: %s", sy_last_error());
     sy_jit_close();
+}
+
+/* Kernels that were compiled with the library are found without any compiler, also on a GPU of the
+ * same major version; what there is none of still says what is missing. */
+static void built_in_kernels(void)
+{
+    static const int sms[] = {80, 86, 90, 100, 120, 121};
+    struct sy_jit_target target = {0, 13, 0};
+    struct sy_jit_counts before = sy_jit_counts();
+    const struct sy_variant any = sy_variant_general(SY_KERNEL_combine), rare = variant(61);
+    struct sy_cubin cubin;
+    char text[128];
+    if (!sy_aot_cubins[0].begin)
+        SKIP("the library was built without kernels (make AOT=1)");
+    fake.no_compiler = 1;
+    fake_install();
+    CHECK(sy_jit_open(2) == SY_OK, "%s", sy_last_error());
+    for (size_t i = 0; i < sizeof sms / sizeof *sms; i++) {
+        target.sm = sms[i];
+        CHECK(sy_jit_get(&target, &any, &cubin) == SY_OK, "sm_%d: %s", sms[i], sy_last_error());
+        CHECK(cubin.bytes > 1000 && !memcmp(cubin.data, "\177ELF", 4), "sm_%d: no binary", sms[i]);
+        CHECK(sy_jit_check(&target, text, sizeof text) == SY_OK && strstr(text, "built in"), "%s",
+              text);
+    }
+    CHECK(sy_jit_get(&target, &rare, &cubin) == SY_UNSUPPORTED, "a kernel that nobody made");
+    target.sm = 103;
+    CHECK(sy_jit_get(&target, &any, &cubin) == SY_UNSUPPORTED, "a GPU that has none");
+    CHECK(sy_jit_counts().built_in == before.built_in + 6, "counts");
+    sy_jit_close();
+    fake.no_compiler = 0;
+    fake_install();
 }
 
 /* The compiler's calls, each failing in turn: a status, and the next try works. */
@@ -451,6 +483,7 @@ int main(void)
     TEST(threads_share);
     TEST(ahead_of_time_of_need);
     TEST(without_compiler);
+    TEST(built_in_kernels);
     TEST(compiler_fails);
     TEST(kept_on_disk);
     TEST(spoiled_files);

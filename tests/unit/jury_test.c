@@ -154,13 +154,13 @@ static int heaviness(uint32_t what)
 struct trial {
     const struct event *events;
     int count;
-    uint32_t gone; /* bit per rank that is not asked in the end */
-    uint32_t most; /* heaviest of all that is noticed */
+    uint32_t gone;    /* bit per rank that is not asked in the end */
+    uint32_t most;    /* heaviest of all that is noticed */
     long orders, won; /* orders in which that became the verdict */
 };
 
-/* A possible next step: an event that has not happened (those of a rank come in order), or a vote on
- * its way. */
+/* A possible next step: an event that has not happened (those of a rank come in order), or a vote
+ * on its way. */
 struct step {
     int event; /* -1: the vote */
     int from, to;
@@ -270,8 +270,7 @@ static void two_notice(void)
     for (uint32_t a = 1; a < SY_FAULT_KINDS && !check_state.failures; a++) {
         for (uint32_t b = 1; b < SY_FAULT_KINDS && !check_state.failures; b++) {
             struct event e[2] = {blame(0, a, 1), blame(2, b, 1)};
-            struct trial t = {.events = e, .count = 2,
-                              .most = heaviness(a) > heaviness(b) ? a : b};
+            struct trial t = {.events = e, .count = 2, .most = heaviness(a) > heaviness(b) ? a : b};
             try_all(&t);
             orders += t.orders;
             CHECK(t.won * 2 > t.orders, "%u and %u: the heavier one won in %ld of %ld orders", a, b,
@@ -303,7 +302,8 @@ static void three_notice(void)
 static void one_dies(void)
 {
     for (uint32_t what = 1; what < SY_FAULT_KINDS; what++) {
-        struct event e[3] = {blame(0, what, 2), {.rank = 0, .kind = DIED, .of = 2},
+        struct event e[3] = {blame(0, what, 2),
+                             {.rank = 0, .kind = DIED, .of = 2},
                              {.rank = 1, .kind = DIED, .of = 2}};
         struct trial t = {.events = e, .count = 3, .gone = 4, .most = SY_FAULT_LOST};
         try_all(&t);
@@ -314,7 +314,8 @@ static void one_dies(void)
 static void one_leaves(void)
 {
     for (uint32_t what = 1; what < SY_FAULT_KINDS; what++) {
-        struct event e[3] = {blame(0, what, 1), {.rank = 0, .kind = LEFT, .of = 2},
+        struct event e[3] = {blame(0, what, 1),
+                             {.rank = 0, .kind = LEFT, .of = 2},
                              {.rank = 1, .kind = LEFT, .of = 2}};
         struct trial t = {.events = e, .count = 3, .gone = 4, .most = what};
         try_all(&t);

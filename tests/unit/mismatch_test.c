@@ -18,11 +18,15 @@ struct odd_field {
 };
 
 #define ODD(field, value, usual, text)                                                             \
-    {#field, offsetof(sy_group_config, field), sizeof(((sy_group_config *)0)->field), value,       \
-     usual, SY_MISMATCH, text}
+    {                                                                                              \
+#field, offsetof(sy_group_config, field), sizeof(((sy_group_config *)0)->field), value,    \
+            usual, SY_MISMATCH, text                                                               \
+    }
 #define INVALID(field, value, text)                                                                \
-    {#field, offsetof(sy_group_config, field), sizeof(((sy_group_config *)0)->field), value, -1,   \
-     SY_INVALID, text}
+    {                                                                                              \
+#field, offsetof(sy_group_config, field), sizeof(((sy_group_config *)0)->field), value,    \
+            -1, SY_INVALID, text                                                                   \
+    }
 
 static const struct odd_field odd_fields[] = {
     ODD(modes, SY_LATENCY, -1, "modes differs: rank 0 has 3, rank 2 has 2"),
@@ -210,9 +214,9 @@ enum difference {
 };
 
 static const char *const difference_names[DIFFERENCES] = {
-    "nothing", "layout", "alignment", "topk",       "capacity",   "type of x",
-    "hidden",  "quant",  "scales",    "scale type", "weights",    "probs",
-    "sum type", "sum hidden", "sum weights", "sum carry", "sum bias"};
+    "nothing",  "layout",     "alignment",   "topk",       "capacity", "type of x",
+    "hidden",   "quant",      "scales",      "scale type", "weights",  "probs",
+    "sum type", "sum hidden", "sum weights", "sum carry",  "sum bias"};
 
 struct work {
     struct crew_batch b;
@@ -332,7 +336,7 @@ static void differences(void)
         for (int what = SAME; what < DIFFERENCES; what++) {
             struct crew crew = {.ranks = 3, .act = act_different, .number = mode << 8 | what};
             int fine = what == SAME || what == CAPACITY || what == PROBS || what == SUM_BIAS;
-            const char *where = what >= SUM_TYPE                          ? "combine 1: rank "
+            const char *where = what >= SUM_TYPE                           ? "combine 1: rank "
                                 : mode == SY_THROUGHPUT && what < CAPACITY ? "routing 1: rank "
                                                                            : "dispatch 1: rank ";
             uint64_t begin = crew_now_ns();
@@ -405,8 +409,8 @@ static void act_orderless(struct crew_seat *seat)
     if (status == SY_OK && odd && what == EXTRA_SET)
         status = sy_route_set(t->route[1], &t->b[1].input, NULL);
     if (status == SY_OK)
-        status = dispatch_both(t, odd && (what == DISPATCHES || what == MODES),
-                               odd && what == FEWER);
+        status =
+            dispatch_both(t, odd && (what == DISPATCHES || what == MODES), odd && what == FEWER);
     if (status == SY_OK && what == COMBINES)
         status = sy_stream_sync(group, NULL);
     if (status == SY_OK && what != FEWER && what != EXTRA_SET)
@@ -436,7 +440,9 @@ static void orders(void)
     for (int mode = SY_THROUGHPUT; mode <= SY_LATENCY; mode++) {
         for (int what = DISPATCHES; what < ORDERS; what++) {
             uint64_t timeout_ns = 500000000ull * CREW_SLOW, begin = crew_now_ns();
-            struct crew crew = {.ranks = 2, .act = act_orderless, .number = what << 8 | mode,
+            struct crew crew = {.ranks = 2,
+                                .act = act_orderless,
+                                .number = what << 8 | mode,
                                 .timeout_ns = timeout_ns};
             sy_status status = may_time_out((enum order)what, mode) ? SY_TIMEOUT : SY_MISMATCH;
             if (what == MODES && mode == SY_LATENCY)

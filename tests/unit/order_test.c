@@ -1,5 +1,5 @@
-/* order_test.c - calls in a wrong order, and what ranks tell each other while all goes well: halves,
- * bad ids, overflow, ranks that leave.
+/* order_test.c - calls in a wrong order, and what ranks tell each other while all goes well:
+ * halves, bad ids, overflow, ranks that leave.
  *
  *   1  Order on one rank      3  Ids out of range, overflow
  *   2  Halves                 4  Ranks that leave, abort
@@ -204,8 +204,9 @@ static void act_bad_ids(struct crew_seat *seat)
             WANT(seat, totals[SY_TOTAL_BAD] == 1, "SY_TOTAL_BAD is not set");
             if (how) {
                 WANT_FAIL(seat, sy_group_poll(group, &fault), SY_BAD_ROUTE, text);
-                WANT(seat, fault.status == SY_BAD_ROUTE && fault.culprit == 2 &&
-                               strstr(fault.text, text) && fault.size == sizeof fault,
+                WANT(seat,
+                     fault.status == SY_BAD_ROUTE && fault.culprit == 2 &&
+                         strstr(fault.text, text) && fault.size == sizeof fault,
                      "fault %d of %d: %s", fault.status, fault.culprit, fault.text);
             } else {
                 WANT_FAIL(seat, sy_stream_sync(group, NULL), SY_BAD_ROUTE, text);
@@ -267,14 +268,10 @@ static void act_overflow(struct crew_seat *seat)
     static const struct {
         int32_t layout;
         int64_t capacity, rows, dropped;
-    } cases[] = {{SY_TOKEN_MAJOR, 7, 8, 1},
-                 {SY_EXPERT_PACKED, 15, 16, 1},
-                 {SY_EXPERT_SLABS, 7, 8, 2},
-                 {SY_RANK_MAJOR, 3, 4, 2},
-                 {SY_TOKEN_MAJOR, 8, 8, 0},
-                 {SY_EXPERT_PACKED, 16, 16, 0},
-                 {SY_EXPERT_SLABS, 8, 8, 0},
-                 {SY_RANK_MAJOR, 4, 4, 0}};
+    } cases[] = {{SY_TOKEN_MAJOR, 7, 8, 1},  {SY_EXPERT_PACKED, 15, 16, 1},
+                 {SY_EXPERT_SLABS, 7, 8, 2}, {SY_RANK_MAJOR, 3, 4, 2},
+                 {SY_TOKEN_MAJOR, 8, 8, 0},  {SY_EXPERT_PACKED, 16, 16, 0},
+                 {SY_EXPERT_SLABS, 8, 8, 0}, {SY_RANK_MAJOR, 4, 4, 0}};
     struct crew_batch *b = malloc(sizeof *b);
     sy_group_config c;
     sy_group *group = NULL;
@@ -301,16 +298,18 @@ static void act_overflow(struct crew_seat *seat)
         for (int e = 0; e < 2; e++)
             selections += ((const int32_t *)info.expert_counts.data)[e];
         if (cases[i / 2].layout == SY_RANK_MAJOR) {
-            WANT(seat, totals[SY_TOTAL_ROWS] == 4 && selections == 8 &&
-                           totals[SY_TOTAL_DROPPED] == cases[i / 2].dropped / 2 &&
-                           totals[SY_TOTAL_OVERFLOW] == (cases[i / 2].dropped > 0),
+            WANT(seat,
+                 totals[SY_TOTAL_ROWS] == 4 && selections == 8 &&
+                     totals[SY_TOTAL_DROPPED] == cases[i / 2].dropped / 2 &&
+                     totals[SY_TOTAL_OVERFLOW] == (cases[i / 2].dropped > 0),
                  "case %zu: %lld rows, %lld selections, %lld dropped", i,
                  (long long)totals[SY_TOTAL_ROWS], (long long)selections,
                  (long long)totals[SY_TOTAL_DROPPED]);
         } else if (seat->rank == 0) {
-            WANT(seat, totals[SY_TOTAL_ROWS] == cases[i / 2].rows && selections == 16 &&
-                           totals[SY_TOTAL_DROPPED] == cases[i / 2].dropped &&
-                           totals[SY_TOTAL_OVERFLOW] == (cases[i / 2].dropped > 0),
+            WANT(seat,
+                 totals[SY_TOTAL_ROWS] == cases[i / 2].rows && selections == 16 &&
+                     totals[SY_TOTAL_DROPPED] == cases[i / 2].dropped &&
+                     totals[SY_TOTAL_OVERFLOW] == (cases[i / 2].dropped > 0),
                  "case %zu: %lld rows, %lld selections, %lld dropped", i,
                  (long long)totals[SY_TOTAL_ROWS], (long long)selections,
                  (long long)totals[SY_TOTAL_DROPPED]);
@@ -384,7 +383,9 @@ static void act_leave(struct crew_seat *seat)
 static void leavers(void)
 {
     for (int number = LEFT_IDLE; number <= LEFT_DISPATCH; number++) {
-        struct crew crew = {.ranks = 3, .act = act_leave, .number = number,
+        struct crew crew = {.ranks = 3,
+                            .act = act_leave,
+                            .number = number,
                             .timeout_ns = number == LEFT_DISPATCH ? 300000000 * CREW_SLOW : 0};
         struct crew_left before = crew_left();
         uint64_t begin = crew_now_ns();

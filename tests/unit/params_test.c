@@ -70,8 +70,8 @@ static void ranges(void)
             CHECK(value_of(&p, i) == good[k], "%s=%lld is %lld", table[i].env, (long long)good[k],
                   (long long)value_of(&p, i));
             for (int other = 0; other < PARAMS; other++)
-                CHECK(other == i || value_of(&p, other) == table[other].def,
-                      "%s changes with %s", table[other].env, table[i].env);
+                CHECK(other == i || value_of(&p, other) == table[other].def, "%s changes with %s",
+                      table[other].env, table[i].env);
         }
         for (int k = 0; k < 2; k++) {
             char part[100];
@@ -86,9 +86,20 @@ static void ranges(void)
 
 static void garbage(void)
 {
-    static const char *const words[] = {"x",    "1x",  "0x10", "1.5", "--1", "1 ", "\t1\n",
-                                        "1e3",  "+",   "-",    "none", "1,000",
-                                        "99999999999999999999999999", "-99999999999999999999999999"};
+    static const char *const words[] = {"x",
+                                        "1x",
+                                        "0x10",
+                                        "1.5",
+                                        "--1",
+                                        "1 ",
+                                        "\t1\n",
+                                        "1e3",
+                                        "+",
+                                        "-",
+                                        "none",
+                                        "1,000",
+                                        "99999999999999999999999999",
+                                        "-99999999999999999999999999"};
     struct sy_params p;
     clear();
     for (int i = 0; i < PARAMS; i++) {

@@ -80,7 +80,7 @@ static sy_u64 heap_needs(const char *name, const struct sy_limits *m)
     } needs[] = {
         {"stop", 16},
         {"fault", R * sizeof(struct sy_fault_record)},
-        {"start", SY_CHANNELS * R * sizeof(struct sy_start)},
+        {"start", 2 * SY_CHANNELS * R * sizeof(struct sy_start)},
         {"route_count", R * (4 + m->local_max) * 8},
         {"route_base", R * (2 + m->local_max) * 8},
         {"route_arrive", R * 4},

@@ -78,8 +78,8 @@ static int is_fine(const sy_tensor *t, const struct sy_expect *e, int64_t stride
     stride[0] = contiguous ? (e->dims == 2 && t->shape[1] ? t->shape[1] : 1) : t->stride[0];
     stride[1] = contiguous ? 1 : t->stride[1];
     for (int i = 0; i < e->dims; i++)
-        if (stride[i] < 0 ||
-            (long double)stride[i] * (t->shape[i] ? t->shape[i] : 1) > (long double)(INT64_MAX >> 8))
+        if (stride[i] < 0 || (long double)stride[i] * (t->shape[i] ? t->shape[i] : 1) >
+                                 (long double)(INT64_MAX >> 8))
             return 0;
     if (!e->rows_16)
         return 1;
@@ -110,8 +110,7 @@ static void random_tensors(void)
             continue;
         }
         CHECK(out.data == t.data && out.rows == (uint32_t)t.shape[0] &&
-                  out.stride0 == stride[0] * bytes_of(t.type) &&
-                  out.wide == (t.type == SY_I64),
+                  out.stride0 == stride[0] * bytes_of(t.type) && out.wide == (t.type == SY_I64),
               "seed %llu: rows %u, %lld bytes apart", (unsigned long long)seed, out.rows,
               out.stride0);
         CHECK(e.dims == 1 || out.stride1 == stride[1] * bytes_of(t.type),
@@ -206,8 +205,8 @@ static void check_words(void)
                 continue;
             words[i] = words[i - 1];
             words[i - 1] = swap;
-            CHECK(h != sy_check_word(words, 8), "the order of words %d and %d does not count", i - 1,
-                  i);
+            CHECK(h != sy_check_word(words, 8), "the order of words %d and %d does not count",
+                  i - 1, i);
             words[i - 1] = words[i];
             words[i] = swap;
         }

@@ -1,5 +1,5 @@
-/* tune_test.c - how operations are cut (src/plan/tune.h), over random machines and works: everything
- * is covered once, fits, and is the same on all ranks. */
+/* tune_test.c - how operations are cut (src/plan/tune.h), over random machines and works:
+ * everything is covered once, fits, and is the same on all ranks. */
 #include <stdlib.h>
 
 #include "base/maxima.h"
@@ -86,7 +86,8 @@ static void check_equal(int op, const struct sy_machine *m, const struct sy_work
     other.send = sy_prng_once_in(p, 2);
     other.receive = !other.send || sy_prng_once_in(p, 2);
     CHECK(try_cut(op, m, &other, &cut), "the half of an operation cannot be cut");
-    CHECK(cut.shape.parts == whole->shape.parts && cut.shape.part_bytes == whole->shape.part_bytes &&
+    CHECK(cut.shape.parts == whole->shape.parts &&
+              cut.shape.part_bytes == whole->shape.part_bytes &&
               cut.shape.splits == whole->shape.splits,
           "ranks cut rows into %u and %u parts", cut.shape.parts, whole->shape.parts);
     CHECK(other.receive || !cut.shape.finishers, "a send half with finishers");
@@ -118,7 +119,8 @@ static void rows(void)
         CHECK(!w.quant || cut.shape.parts == 1, "a row to be quantised in %u parts",
               cut.shape.parts);
         CHECK(!w.latency || cut.shape.parts == 1, "latency mode with %u parts", cut.shape.parts);
-        CHECK(!op || cut.shape.splits * cut.shape.split_bytes >= w.row_bytes, "sums leave bytes out");
+        CHECK(!op || cut.shape.splits * cut.shape.split_bytes >= w.row_bytes,
+              "sums leave bytes out");
     }
     CHECK(fits > 15000 && many > 500, "only %d works fit, %d of them in parts", fits, many);
 }
@@ -161,24 +163,30 @@ static void routing(void)
         CHECK((uint64_t)chunk * chunks >= w.tokens, "%u chunks of %u for %u tokens", chunks, chunk,
               w.tokens);
         CHECK(!chunks || (uint64_t)chunk * (chunks - 1) < w.tokens, "an empty chunk");
-        CHECK(chunks <= sy_route_chunks_max(&m, w.tokens_most), "%u chunks, memory for %llu", chunks,
-              (unsigned long long)sy_route_chunks_max(&m, w.tokens_most));
+        CHECK(chunks <= sy_route_chunks_max(&m, w.tokens_most), "%u chunks, memory for %llu",
+              chunks, (unsigned long long)sy_route_chunks_max(&m, w.tokens_most));
         CHECK(cut.blocks >= 1 && cut.blocks <= m.blocks_max && cut.shared_bytes <= m.shared_max,
               "%u blocks, %llu bytes", cut.blocks, (unsigned long long)cut.shared_bytes);
     }
 }
 
-/* What a group takes for the blocks of the CPU engine suffices for whatever is asked of it later. */
+/* What a group takes for the blocks of the CPU engine suffices for whatever is asked of it
+ * later. */
 static void most_shared(void)
 {
     for (uint64_t seed = 0; seed < 3000 && !check_state.failures; seed++) {
         struct sy_prng p = sy_prng_make(seed, 3);
-        struct sy_machine m = {.lanes = 1, .blocks_max = (uint32_t)sy_prng_spread(&p, 1, 64),
-                               .warps_max = 1, .shared_max = UINT64_MAX / 2};
+        struct sy_machine m = {.lanes = 1,
+                               .blocks_max = (uint32_t)sy_prng_spread(&p, 1, 64),
+                               .warps_max = 1,
+                               .shared_max = UINT64_MAX / 2};
         struct sy_work w = draw_work(&p);
         uint64_t most = 0;
-        struct sy_limits l = {.ranks = w.ranks, .experts = w.experts, .local_max = w.local_max,
-                              .topk_max = w.topk, .tokens_max = w.tokens_most,
+        struct sy_limits l = {.ranks = w.ranks,
+                              .experts = w.experts,
+                              .local_max = w.local_max,
+                              .topk_max = w.topk,
+                              .tokens_max = w.tokens_most,
                               .lat_tokens_max = w.tokens_most,
                               .row_bytes_max = 16 * (uint64_t)sy_prng_spread(&p, 1, 4096),
                               .scale_words_max = (uint64_t)sy_prng_spread(&p, 1, 128)};
@@ -194,8 +202,8 @@ static void most_shared(void)
             one.topk = K;
             one.fan = K < w.ranks ? K : w.ranks;
             one.quant = op == 0 && l.row_bytes_max >= 32 && sy_prng_once_in(&p, 2);
-            one.row_bytes =
-                16 * (uint32_t)sy_prng_range(&p, 1, (int64_t)l.row_bytes_max / (one.quant ? 32 : 16));
+            one.row_bytes = 16 * (uint32_t)sy_prng_range(
+                                     &p, 1, (int64_t)l.row_bytes_max / (one.quant ? 32 : 16));
             one.side_bytes = 16 * (uint32_t)sy_prng_range(&p, 0, (int64_t)l.side_bytes_max / 16);
             one.tail_bytes = 16 * (uint32_t)sy_prng_range(&p, 1, (int64_t)l.tail_bytes_max / 16);
             one.tokens = (uint32_t)sy_prng_below(&p, w.tokens_most + 1);

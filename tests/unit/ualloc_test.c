@@ -1,5 +1,5 @@
-/* ualloc_test.c - the book of sy_alloc() (src/mem/ualloc.h) against a model that marks every unit of
- * the region: first fit, no overlap, nothing lost. */
+/* ualloc_test.c - the book of sy_alloc() (src/mem/ualloc.h) against a model that marks every unit
+ * of the region: first fit, no overlap, nothing lost. */
 #include <stdlib.h>
 
 #include "base/os.h"
@@ -54,8 +54,9 @@ static void one_run(uint64_t seed)
             uint64_t units = (want + UNIT - 1) / UNIT, fit = first_fit(&m, units);
             uint64_t got = sy_ualloc_take(&u, want);
             CHECK(got == (fit == UINT64_MAX ? fit : fit * UNIT),
-                  "seed %llu, step %d: %llu bytes at %llu, not %llu", (unsigned long long)seed, step,
-                  (unsigned long long)want, (unsigned long long)got, (unsigned long long)fit * UNIT);
+                  "seed %llu, step %d: %llu bytes at %llu, not %llu", (unsigned long long)seed,
+                  step, (unsigned long long)want, (unsigned long long)got,
+                  (unsigned long long)fit * UNIT);
             if (got == UINT64_MAX || check_state.failures)
                 continue;
             pieces[count] = (struct piece){got, units};
@@ -64,8 +65,8 @@ static void one_run(uint64_t seed)
             int which = (int)sy_prng_below(&p, count);
             uint64_t wrong = pieces[which].offset + UNIT / 2;
             CHECK(sy_ualloc_give(&u, wrong) == -1, "gave back the middle of a piece");
-            CHECK(sy_ualloc_give(&u, pieces[which].offset) == 0, "seed %llu, step %d: not taken back",
-                  (unsigned long long)seed, step);
+            CHECK(sy_ualloc_give(&u, pieces[which].offset) == 0,
+                  "seed %llu, step %d: not taken back", (unsigned long long)seed, step);
             CHECK(sy_ualloc_give(&u, pieces[which].offset) == -1, "given back twice");
             mark(&m, pieces[which].offset / UNIT, pieces[which].units, 0);
             pieces[which] = pieces[--count];
