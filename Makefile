@@ -10,7 +10,7 @@ CFLAGS  ?= -O2 -g
 VERSION := $(shell sed -n 's/^\#define SY_VERSION_[A-Z]* //p' include/switchyard.h | paste -sd.)
 SOMAJOR := $(firstword $(subst ., ,$(VERSION)))
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo release)
-ARCH    := $(shell $(CC) -dumpmachine)
+ARCH    := $(shell $(CC) -dumpmachine 2>/dev/null)
 Q       := $(if $(V),,@)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
