@@ -358,7 +358,7 @@ static void share_with_halves(struct verdict *v)
     v->verified[OP_COMBINE_SEND] = v->verified[OP_COMBINE_RECEIVE] = v->verified[OP_COMBINE];
 }
 
-/* Once more as it will be timed, with experts that do nothing: all iterations must end like this. */
+/* Once more as it will be timed, with experts that do nothing: all iterations must end so. */
 static int take_hash(struct bed *bed, struct verdict *v)
 {
     int bad = bed->c->mode == SY_THROUGHPUT && bed_route(bed);

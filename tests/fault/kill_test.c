@@ -62,7 +62,7 @@ static void directed(void)
                                   .other = victim};
                 char text[32];
                 snprintf(text, sizeof text, "rank %d died", victim);
-                good &= !play(&s) && one_verdict(&s, victim, SY_PEER_LOST, text);
+                good &= !play(&s) & one_verdict(&s, victim, SY_PEER_LOST, text);
                 worst = latest_ms(&s, victim) > worst ? latest_ms(&s, victim) : worst;
             }
             check(good && worst < 500 * SLOW,
@@ -210,7 +210,7 @@ static void anywhere(const char *name, int runs, int clock)
         s.number =
             clock ? run < 20 ? run : (int)(state >> 16) % 400 : -1 - (int)(state >> 16) % 8000;
         snprintf(text, sizeof text, "rank %d died", s.other);
-        if (play(&s) || !one_verdict(&s, s.other, SY_PEER_LOST, text)) {
+        if (play(&s) | !one_verdict(&s, s.other, SY_PEER_LOST, text)) {
             printf("  run %d: %s %d\n", run, clock ? "look" : "microsecond", s.number);
             good = 0;
         }

@@ -75,9 +75,23 @@ def wait_until(condition, seconds, text):
         time.sleep(0.02)
 
 
+started = []
+
+
 def start(*args):
-    return subprocess.Popen([TOOL, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env=ENV)
+    p = subprocess.Popen([TOOL, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         env=ENV)
+    started.append(p)
+    return p
+
+
+def end_started():
+    """A test that failed half-way may have left some."""
+    while started:
+        p = started.pop()
+        if p.poll() is None:
+            p.kill()
+            p.communicate(timeout=10)
 
 
 marks = itertools.count()
@@ -645,6 +659,7 @@ def main():
             where = traceback.extract_tb(e.__traceback__)[1]  # in the test itself
             print('FAIL %s: line %d: %s' % (test.__name__, where.lineno, e))
             failed += 1
+        end_started()
         sys.stdout.flush()
     print('%d passed, %d failed, %d skipped' % (passed, failed, skipped))
     return failed != 0
