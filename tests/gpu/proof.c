@@ -28,7 +28,7 @@ struct gpu {
     CUevent begin, end;
     CUfunction kernels[SY_KERNELS + 1];
     CUmodule module;
-    uint8_t *heap, *mine, *tables, *route, *x, *ids, *weights;
+    uint8_t *heap, *mine, *tables, *route, *x, *ids, *weights, *out;
     struct sy_dev dev;
     struct sy_dev_route r, lat;
 };
@@ -151,6 +151,10 @@ static const struct {
      "struct sy_ldispatch_args",
      {"-DSY_CONST_LAYOUT=4", "-DSY_CONST_QUANT=1", "-DSY_CONST_WORK=0",
       "-DSY_CONST_ROW_BYTES=7168"}},
+    {SY_KERNEL_combine,
+     "combine",
+     "struct sy_combine_kargs",
+     {"-DSY_CONST_LAYOUT=1", "-DSY_CONST_ROW_BYTES=14336", "-DSY_THREADS_MAX=480"}},
     {SY_KERNEL_probe, "probe", "struct sy_probe_args", {NULL}},
 };
 
@@ -204,6 +208,8 @@ static void open_memory(int g)
     q->x = on(g, (size_t)tokens * HIDDEN * 2);
     q->ids = on(g, (size_t)tokens * TOPK * 4);
     q->weights = on(g, (size_t)tokens * TOPK * 4);
+    q->out = on(g, (size_t)tokens * HIDDEN * 2);
+    d->report = (struct sy_report *)on(g, sizeof *d->report);
     describe_route(&q->r, 0, TOKEN_MAJOR);
     describe_route(&q->lat, 1, RANK_MAJOR);
     q->r.memory = on(g, q->r.at.bytes);
@@ -386,6 +392,46 @@ static void run_tdispatch(int g, const struct variant *v)
            &a);
 }
 
+struct combine_variant {
+    int blocks, pull;
+    double gbs; /* pacing; 0: none */
+};
+
+/* What the last dispatch brought goes back as it is. The shape is the library's. */
+static void run_combine(int g, const struct combine_variant *v)
+{
+    struct sy_combine_kargs a;
+    struct variant storing = {v->blocks, v->blocks < 48 ? 2 : 1, 0, 0, v->gbs, 0};
+    struct sy_machine m = machine(v->blocks, pace_of(&storing));
+    struct sy_work w = {.ranks = (uint32_t)ranks,
+                        .experts = EXPERTS,
+                        .local_max = (uint32_t)limits.local_max,
+                        .topk = TOPK,
+                        .fan = (uint32_t)limits.fan_max,
+                        .row_bytes = HIDDEN * 2,
+                        .tokens = tokens,
+                        .tokens_most = tokens,
+                        .send = 1,
+                        .receive = 1,
+                        .pull = (uint32_t)v->pull};
+    struct sy_cut cut;
+    memset(&a, 0, sizeof a);
+    if (sy_cut_combine(&m, &w, &cut) != SY_OK)
+        exit(1);
+    a.d = gpus[g].dev;
+    a.r = gpus[g].r;
+    a.s = cut.shape;
+    a.x = tensor(gpus[g].heap + gpus[g].dev.at.td_rows, HIDDEN * 2, 2, 0x7fffffff);
+    a.out = tensor(gpus[g].out, HIDDEN * 2, 2, tokens);
+    a.send = a.receive = 1;
+    a.tokens = tokens;
+    a.type = SY_BF16;
+    a.row_bytes = HIDDEN * 2;
+    a.pull = (uint32_t)v->pull;
+    a.x_offset = gpus[g].dev.at.td_rows;
+    launch(g, SY_KERNEL_combine, cut.blocks, cut.warps, cut.shared_bytes, &a);
+}
+
 struct lat_variant {
     uint32_t tokens, quant, view;
     double gbs; /* pacing; 0: none */
@@ -485,6 +531,46 @@ static uint32_t check_tdispatch(int g)
     free(got);
     if (wrong)
         printf("rank %d: %u wrong words in %u rows\n", g, wrong, row);
+    return wrong;
+}
+
+static float from_bf16(uint32_t bits)
+{
+    float f;
+    bits <<= 16;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static uint16_t to_bf16(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return f != f ? 0x7fff : (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
+/* A token's sum has as many copies of its row as it went to ranks. */
+static uint32_t check_combine(int g)
+{
+    uint32_t local = EXPERTS / (uint32_t)ranks, wrong = 0;
+    uint16_t *got = malloc((size_t)tokens * HIDDEN * 2);
+    CU_OK(cuCtxSetCurrent(gpus[g].context));
+    CU_OK(cuMemcpyDtoH_v2(got, (CUdeviceptr)gpus[g].out, (size_t)tokens * HIDDEN * 2));
+    CU_OK(cuMemsetD8_v2((CUdeviceptr)gpus[g].out, 0, (size_t)tokens * HIDDEN * 2));
+    for (uint32_t t = 0; t < tokens; t++) {
+        uint32_t to = 0;
+        for (int k = 0; k < TOPK; k++)
+            to |= 1u << ((uint32_t)all_ids[((size_t)g * tokens + t) * TOPK + k] / local);
+        for (uint32_t i = 0; i < HIDDEN; i++) {
+            float one = from_bf16(word_of(g, t, i / 2) >> (i % 2 ? 16 : 0) & 0xffffu), sum = 0;
+            for (int n = __builtin_popcount(to); n; n--)
+                sum += one;
+            wrong += got[(size_t)t * HIDDEN + i] != to_bf16(sum);
+        }
+    }
+    free(got);
+    if (wrong)
+        printf("rank %d: %u wrong sums\n", g, wrong);
     return wrong;
 }
 
@@ -592,6 +678,10 @@ static void as_tdispatch(int g, const void *v)
 {
     run_tdispatch(g, v);
 }
+static void as_combine(int g, const void *v)
+{
+    run_combine(g, v);
+}
 static void as_ldispatch(int g, const void *v)
 {
     run_ldispatch(g, v);
@@ -671,6 +761,27 @@ static void table_tdispatch(double best)
             printf("\n");
             fflush(stdout);
         }
+}
+
+/* The rows of the last dispatch must lie in td_rows. */
+static void table_combine(double best)
+{
+    static const int blocks[] = {8, 16, 24, 32, 64, 132};
+    static const double paces[] = {0, 350};
+    double bytes = remote_bytes();
+    printf("\nthroughput combine BF16, %u tokens, limit %.0f us (of the stores)\n", tokens,
+           bytes / best * 1e-3);
+    for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++) {
+        struct combine_variant pull = {blocks[b], 1, 0};
+        double us = timed(20, as_combine, &pull, "combine, pull");
+        printf("  %3d SMs: pull %.0f us (%.3f)", blocks[b], us, bytes / us * 1e-3 / best);
+        for (size_t p = 0; p < sizeof paces / sizeof *paces; p++) {
+            struct combine_variant push = {blocks[b], 0, paces[p]};
+            us = timed(20, as_combine, &push, "combine, push");
+            printf("  push paced at %3.0f: %.0f us (%.3f)", paces[p], us, bytes / us * 1e-3 / best);
+        }
+        printf("\n");
+    }
 }
 
 static void table_ldispatch(void)
@@ -760,6 +871,14 @@ int main(int argc, char **argv)
     sync_all("dispatch");
     for (int g = 0; g < ranks; g++)
         wrong += check_tdispatch(g);
+    for (int pull = 0; pull < 2; pull++) {
+        struct combine_variant cv = {16, pull, 0};
+        for (int g = 0; g < ranks; g++)
+            run_combine(g, &cv);
+        sync_all("combine");
+        for (int g = 0; g < ranks; g++)
+            wrong += check_combine(g);
+    }
     for (int g = 0; g < ranks; g++)
         run_ldispatch(g, &lv);
     sync_all("latency dispatch");
@@ -775,6 +894,7 @@ int main(int argc, char **argv)
     double best = ceiling();
     printf("route %u tokens: %.1f us\n", tokens, timed(20, as_route, NULL, "route"));
     table_tdispatch(best);
+    table_combine(best);
     table_ldispatch();
     return wrong != 0;
 }
