@@ -381,7 +381,7 @@ SY_API sy_status sy_route_destroy(sy_route *route);
 
 /* One of the two. ids: [T, K] I32 or I64, -1 for no expert. map: [T, E] U8, non-zero where the
  * token goes; its selections are ordered by expert; of more than K the first K count, and the next
- * one is reported like an id out of range, with k = K. An id that is neither -1 nor an expert
+ * one is reported like an id out of range. An id that is neither -1 nor an expert
  * counts as -1, and every rank gets SY_BAD_ROUTE with rank, token, k and value. Borrowed until the
  * call has run on the stream; in latency mode until the route's first dispatch has. */
 typedef struct sy_route_input {

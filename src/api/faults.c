@@ -103,6 +103,24 @@ static void tick(void *context)
 
 /* --- notices -------------------------------------------------------------------------------- */
 
+/* A number that is an expert after all was one too many in a map. */
+static void describe_notice(const sy_group *group, const struct sy_notice *n)
+{
+    int32_t value = (int32_t)n->value, experts = (int32_t)group->dev.experts;
+    if (value >= 0 && value < experts)
+        sy_fail(SY_BAD_ROUTE,
+                "rank %u, token %u: its map has more experts than top-k; %d and later ones do not "
+                "count",
+                n->rank, n->token, (int)value);
+    else if (value == INT32_MAX || value == INT32_MIN)
+        sy_fail(SY_BAD_ROUTE, "rank %u, token %u, k %u: %d or beyond is no expert (0 to %d)",
+                n->rank, n->token, n->slot, (int)value, (int)experts - 1);
+    else
+        sy_fail(SY_BAD_ROUTE,
+                "rank %u, token %u, k %u: %d is no expert (0 to %d); it counted as -1", n->rank,
+                n->token, n->slot, (int)value, (int)experts - 1);
+}
+
 /* Ids out of range are reported once, and the group goes on. */
 static sy_status take_notice(sy_group *group, sy_fault *fault)
 {
@@ -118,8 +136,7 @@ static sy_status take_notice(sy_group *group, sy_fault *fault)
     pthread_mutex_unlock(&group->lock);
     if (!news)
         return SY_OK;
-    sy_fail(SY_BAD_ROUTE, "rank %u, token %u, k %u: %d is no expert (0 to %u); it counted as -1",
-            copy.rank, copy.token, copy.slot, (int)copy.value, group->dev.experts - 1);
+    describe_notice(group, &copy);
     sy_log(&group->log, SY_LOG_WARN, "%s", sy_last_error());
     if (fault) {
         strncpy(text, sy_last_error(), sizeof text - 1);

@@ -25,6 +25,36 @@ struct sy_ctx {
     sy_u8 *shared;
 };
 
+/* Planted mistakes, by number; sim/plants.c says what they are. */
+#ifdef SY_PLANTS
+enum {
+    SY_PLANT_SENDERS_PREFIX = 1,
+    SY_PLANT_HASH_ORDER = 2,
+    SY_PLANT_COMBINE_TOO_EARLY = 3,
+    SY_PLANT_PAST_RANKS = 4,
+    SY_PLANT_NO_RELEASE = 5,
+    SY_PLANT_RANK_RELEASE = 6,
+    SY_PLANT_COPY_NOT_DONE = 7,
+    SY_PLANT_REUSED_EARLY = 8,
+    SY_PLANT_CAPTURED_EPOCH = 9,
+    SY_PLANT_PARITY_PER_HANDLE = 10,
+    SY_PLANT_SCRATCH_REUSED = 11,
+    SY_PLANT_COUNT_OVERTAKES = 12,
+    SY_PLANT_NO_BARRIER = 13,
+    SY_PLANT_ATOMIC_SLOTS = 14,
+    SY_PLANT_PAST_CAPACITY = 15,
+    SY_PLANT_NO_DEADLINE = 16,
+    SY_PLANT_NO_ACQUIRE = 17,
+    SY_PLANT_NO_COPY_FENCE = 18,
+    SY_PLANT_STAGE_NOT_READ = 19,
+    SY_PLANT_ONE_START = 20,
+    SY_PLANT_LOST_ROUTE = 21,
+    SY_PLANT_CREDIT_IGNORED = 22
+};
+extern int sy_sim_plant; /* which; 0: none */
+#define SY_PLANT(name) (sy_sim_plant == SY_PLANT_##name)
+#endif
+
 /* How far a word or a fence reaches. RELAXED: no order at all. */
 enum sy_sim_reach { SY_SIM_RELAXED, SY_SIM_BLOCK, SY_SIM_RANK, SY_SIM_ALL, SY_SIM_COPIES };
 

@@ -20,7 +20,7 @@ SY_DEV int sy_hear(struct sy_ctx *c, const struct sy_op *op, const struct sy_dev
     const struct sy_dev *d = op->d;
     sy_u32 stride = SY_COUNT_HEAD + d->local_max, n = SY_COUNT_HEAD + d->local, wrong = 0;
     sy_u32 units = sy_div_up(n, SY_LANES);
-    for (sy_u32 u = worker; u < units * SY_RANKS(d); u += workers) {
+    for (sy_u32 u = worker; u < units * (SY_RANKS(d) + SY_PLANT(PAST_RANKS)); u += workers) {
         sy_u32 p = u / units, i = u % units * SY_LANES + c->lane, v = 0;
         const sy_u64 *word = words + (sy_u64)p * stride + i;
         if (!sy_wait_word(c, op, i < n ? word : 0, op->epoch, SY_FAULT_COUNT, p, &v))

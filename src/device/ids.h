@@ -4,10 +4,13 @@
 
 #include "sync.h"
 
-/* Remembers the lowest selection with an id that is none. The index is kept inverted: zero is
- * "none" and the largest is the lowest. */
+/* Remembers the lowest selection with an id that is none, or the first expert of a map that is one
+ * too many. What 32 bits cannot hold becomes the nearest number that they can. The index is kept
+ * inverted: zero is "none" and the largest is the lowest. */
 SY_DEV_COLD void sy_bad_id(const struct sy_dev_route *r, sy_u32 flat, sy_s64 value)
 {
+    sy_s64 most = 0x7fffffff, least = -most - 1;
+    value = value > most ? most : value < least ? least : value;
     sy_max64((sy_u64 *)SY_ROUTE_AT(r, bad), (sy_u64)~flat << 32 | (sy_u32)value);
 }
 

@@ -297,6 +297,8 @@ SY_DEV struct sy_source sy_source_load(const struct sy_co *o, sy_u32 s)
     of.rows = ((const sy_u32 *)SY_ROUTE_AT(r, source_counts))[s];
     of.order = ((const sy_u32 *)SY_ROUTE_AT(r, recv_base))[s];
     of.row = ((const sy_u32 *)SY_ROUTE_AT(r, source_offsets))[s];
+    if (SY_PLANT(SENDERS_PREFIX))
+        of.row = ((const sy_u32 *)SY_MINE(&o->a->d, want))[s * SY_BASE_HEAD];
     of.heap = o->a->d.peers[s];
     return of;
 }
@@ -727,7 +729,7 @@ SY_DEV void sy_k_combine(struct sy_ctx *c, const struct sy_combine_kargs *a)
     o.a = a;
     o.op = &op;
     o.latency = a->r.latency;
-    o.half = op.epoch & 1u;
+    o.half = SY_PLANT(PARITY_PER_HANDLE) ? 0 : op.epoch & 1u;
     o.sh = sy_shared_carve(c, &a->s, SY_RANKS(&a->d));
     o.rows_of = o.sh.target;
     sy_co_roles(c, &o);

@@ -188,6 +188,8 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
             continue;
         to.rank = pick->rank;
         to.nth = sh->by_rank[to.rank];
+        if (SY_PLANT(ATOMIC_SLOTS))
+            to.nth = sy_add((sy_u32 *)SY_MINE(d, source_ticket) + to.rank, 1u);
         to.row = to.order = d->rank * d->lat_tokens_max + to.nth;
         sh->dst[pick->fan_at] = to;
         if (c->warp == 0)
@@ -283,6 +285,7 @@ SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
     const struct sy_start *start;
     sy_u64 begun = ((const sy_u64 *)SY_MINE(d, last_use))[a->view] + 1;
     begun = begun > op->epoch - 1 ? begun : op->epoch - 1;
+    begun -= SY_PLANT(REUSED_EARLY) && begun > 0;
     start = sy_starts(d, op->channel, begun);
     for (sy_u32 base = 0; begun > 0 && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, ignore = 0;

@@ -423,7 +423,9 @@ SY_DEV sy_s32 sy_row_target(const struct sy_route_args *a, const struct sy_goal 
                             const sy_s32 *ids, const sy_s32 *pos, sy_u32 rank, sy_u32 nth)
 {
     if (!sy_by_expert(SY_LAYOUT(&a->r)))
-        return goal->row + nth < goal->capacity ? (sy_s32)(goal->row + nth) : -1;
+        return goal->row + nth < goal->capacity || SY_PLANT(PAST_CAPACITY)
+                   ? (sy_s32)(goal->row + nth)
+                   : -1;
     for (sy_u32 k = 0; k < SY_TOPK(&a->r); k++)
         if (ids[k] >= 0 && sy_owner(&a->d, ids[k]) == rank && pos[k] >= 0)
             return pos[k];
@@ -459,7 +461,8 @@ SY_DEV sy_u32 sy_route_row(const struct sy_route_args *a, const struct sy_unit *
                            sy_u32 rank, sy_u32 fan_at)
 {
     const struct sy_goal *goal = u->goals + rank;
-    sy_u32 token = u->first + i, nth = sy_ones(u->tokens[rank] & ((1u << i) - 1u));
+    sy_u32 token = u->first + i, before = (1u << i) - 1u;
+    sy_u32 nth = sy_ones(u->tokens[rank] & (SY_PLANT(HASH_ORDER) ? ~before << 1 : before));
     const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * SY_TOPK(&a->r);
     const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * SY_TOPK(&a->r);
     struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);

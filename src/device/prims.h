@@ -53,6 +53,11 @@
 #include "../layout/layout.h"
 #include "../layout/records.h"
 
+/* A mistake that the simulator's test build makes here, to be caught (sim/plants.c). */
+#ifndef SY_PLANT
+#define SY_PLANT(name) 0
+#endif
+
 /* What a compiled kernel may know in advance (the generated prelude defines SY_CONST_...);
  * otherwise it stands in the arguments. */
 #ifdef SY_CONST_TOPK

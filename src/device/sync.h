@@ -94,7 +94,7 @@ SY_DEV void sy_hear_fault(struct sy_ctx *c, const struct sy_dev *d)
  * the host hears why. */
 SY_DEV int sy_lost(struct sy_ctx *c, const struct sy_dev *d)
 {
-    int lost = c->lane == 0 && sy_stopped(d);
+    int lost = c->lane == 0 && sy_stopped(d) && !SY_PLANT(LOST_ROUTE);
     if (lost)
         sy_hear_fault(c, d);
     return (int)sy_bcast(c, (sy_u32)lost, 0);
@@ -130,6 +130,8 @@ SY_DEV_COLD int sy_look(struct sy_ctx *c, const struct sy_op *op, sy_u64 *since)
         sy_u64 now = sy_now_ns(c);
         if (*since == 0)
             *since = now;
+        if (SY_PLANT(NO_DEADLINE))
+            return 1;
         go = sy_stopped(op->d) ? 0 : now - *since > op->d->timeout_ns ? 2 : 1;
         if (go == 0)
             sy_hear_fault(c, op->d);
@@ -281,15 +283,20 @@ SY_DEV struct sy_op sy_op_begin(const struct sy_dev *d, sy_u32 channel, int send
     const sy_u64 *done = (const sy_u64 *)(send ? SY_MINE(d, sent) : SY_MINE(d, received));
     op.d = d;
     op.channel = channel;
-    op.epoch = done[channel] + 1;
+    op.epoch = SY_PLANT(CAPTURED_EPOCH) ? 1 : done[channel] + 1;
     return op;
+}
+
+SY_DEV sy_u32 sy_start_copy(const struct sy_dev *d, sy_u32 channel, sy_u64 epoch)
+{
+    sy_u32 copy = SY_PLANT(ONE_START) ? 0 : (sy_u32)(epoch & 1u);
+    return (channel * 2u + copy) * SY_RANKS(d);
 }
 
 /* [rank]: their words of an operation, in this rank's heap. */
 SY_DEV const struct sy_start *sy_starts(const struct sy_dev *d, sy_u32 channel, sy_u64 epoch)
 {
-    return (const struct sy_start *)SY_OWN(d, start) +
-           (channel * 2u + (sy_u32)(epoch & 1u)) * SY_RANKS(d);
+    return (const struct sy_start *)SY_OWN(d, start) + sy_start_copy(d, channel, epoch);
 }
 
 /* Says to all ranks: this rank has begun, here is its word. By one warp of the launch. Whoever lets
@@ -297,7 +304,7 @@ SY_DEV const struct sy_start *sy_starts(const struct sy_dev *d, sy_u32 channel, 
 SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u32 value, sy_u32 check)
 {
     const struct sy_dev *d = op->d;
-    sy_u32 slot = (op->channel * 2u + (sy_u32)(op->epoch & 1u)) * SY_RANKS(d) + d->rank;
+    sy_u32 slot = sy_start_copy(d, op->channel, op->epoch) + d->rank;
     SY_FOR (p, c, SY_RANKS(d)) {
         struct sy_start *to = (struct sy_start *)SY_PEER(d, p, start) + slot;
         sy_put64(&to->check, sy_word(op->epoch, check));
@@ -317,7 +324,7 @@ SY_DEV int sy_op_leave(struct sy_ctx *c, const struct sy_op *op, int send)
     if (c->lane == 0)
         nth = sy_arrive(leaving);
     nth = sy_bcast(c, nth, 0);
-    return nth == c->blocks - 1;
+    return nth == (SY_PLANT(NO_BARRIER) ? 0 : c->blocks - 1);
 }
 
 /* Leaves private memory as the next launch wants it, and counts the halves that are through. */

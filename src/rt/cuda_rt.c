@@ -211,6 +211,8 @@ static sy_status load_into(struct cuda_engine *e, struct loaded *l)
     SY_TRY(SY_CU(e->api, cuModuleLoadData, &l->module, cubin.data));
     SY_TRY(
         SY_CU(e->api, cuModuleGetFunction, &l->function, l->module, sy_variant_entry(&l->variant)));
+    /* Now, as it may wait for kernels that run; later these could be ones that wait for us. */
+    SY_TRY(SY_CU(e->api, cuFuncLoad, l->function));
     l->shared_max = e->shared_max;
     return SY_CU(e->api, cuFuncSetAttribute, l->function, SY_CU_FUNC_DYNAMIC_MAX,
                  (int)l->shared_max);
@@ -274,6 +276,24 @@ static sy_status find_kernel(struct cuda_engine *e, enum sy_kernel kernel, const
         return status;
     SY_TRY(find_or_load(e, &any, out));
     e->general = 1;
+    return SY_OK;
+}
+
+/* The kernels for any shape, when they are the ones to be used. */
+static sy_status load_general(struct cuda_engine *e)
+{
+    static const enum sy_kernel all[] = {SY_KERNEL_route, SY_KERNEL_tdispatch, SY_KERNEL_ldispatch,
+                                         SY_KERNEL_combine};
+    struct sy_variant v;
+    struct loaded *l;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        v = sy_variant_general(all[i]);
+        sy_jit_start(&e->target, &v);
+    }
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        v = sy_variant_general(all[i]);
+        SY_TRY(find_or_load(e, &v, &l));
+    }
     return SY_OK;
 }
 
@@ -589,6 +609,8 @@ static sy_status open_parts(struct cuda_engine *e, const struct sy_rt_config *co
     SY_TRY(sy_jit_open((int)config->params->jit_threads));
     e->jit = 1;
     IN_CONTEXT(e, status, make_streams(e));
+    if (status == SY_OK && e->general)
+        IN_CONTEXT(e, status, load_general(e));
     return status;
 }
 

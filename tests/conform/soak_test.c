@@ -28,7 +28,14 @@
 #define ROWS 400
 #define ROW_BYTES 512
 #define WARM_UP 1000 /* batches */
+
+/* Bytes that a rank may grow by: pages of its heap are taken when first touched. A sanitizer keeps
+ * what was freed for a while. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GROWN_MAX (400 << 20)
+#else
 #define GROWN_MAX (3 << 20)
+#endif
 
 /* What a rank tells its parent. */
 struct report {

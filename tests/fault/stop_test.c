@@ -43,7 +43,7 @@ static void act_stopped(const struct scene *scene, int rank)
     if (status == SY_OK)
         status = play_batch(&p);
     if (status != SY_OK) {
-        record(rank, sy_fail(SY_STATE, "the first batch: %s", sy_last_error()));
+        record(rank, sy_fail_in(SY_STATE, "the first batch"));
         return;
     }
     for (int step = STEP_SET; status == SY_OK && step < BATCH_STEPS; step++) {

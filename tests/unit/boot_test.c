@@ -298,7 +298,7 @@ static void act_disagree(const struct scene *scene, int rank)
         char text[SY_ERROR_TEXT];
         snprintf(text, sizeof text, "%s", sy_last_error());
         if (sy_boot_barrier(boot) != status || strcmp(text, sy_last_error()))
-            record(rank, sy_fail(SY_STATE, "second failure differs: %s", sy_last_error()));
+            record(rank, sy_fail_in(SY_STATE, "second failure differs"));
     }
     sy_boot_close(boot);
 }

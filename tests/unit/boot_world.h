@@ -373,9 +373,9 @@ MAYBE_UNUSED static void act_form(const struct scene *scene, int rank)
     if (status == SY_OK && (boot->rank != rank || boot->ranks != scene->ranks))
         status = sy_fail(SY_STATE, "rank %d of %d", boot->rank, boot->ranks);
     if (status == SY_OK && !gathers_well(boot))
-        status = sy_fail(SY_STATE, "allgather went wrong: %s", sy_last_error());
+        status = sy_fail_in(SY_STATE, "allgather went wrong");
     if (status == SY_OK && !agrees_well(boot))
-        status = sy_fail(SY_STATE, "agreement went wrong: %s", sy_last_error());
+        status = sy_fail_in(SY_STATE, "agreement went wrong");
     record(rank, status);
     sy_boot_close(boot);
 }

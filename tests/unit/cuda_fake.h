@@ -68,7 +68,7 @@ static struct {
     int devices, major, no_vmm, no_peers, hidden; /* what the machine is like             */
     int no_driver, no_compiler;
     const char *no_symbol;
-    uint64_t compiled, launches, waits; /* what was asked for                           */
+    uint64_t compiled, launches, waits, syncs; /* what was asked for                           */
     uint64_t captures;
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .devices = FAKE_DEVICES, .major = 9};
 
@@ -282,6 +282,9 @@ static int fake_lost(void)
 static int fake_cuCtxSynchronize(void)
 {
     FAKE_CALL("cuCtxSynchronize");
+    pthread_mutex_lock(&fake.lock);
+    fake.syncs++;
+    pthread_mutex_unlock(&fake.lock);
     return fake_lost();
 }
 static int fake_cuCtxEnablePeerAccess(sy_cuda_context peer, unsigned flags)
@@ -582,7 +585,10 @@ static int fake_cuStreamQuery(sy_cuda_stream s)
 }
 static int fake_cuStreamWaitEvent(sy_cuda_stream s, sy_cuda_event event, unsigned flags)
 {
+    struct fake_object o;
     FAKE_CALL("cuStreamWaitEvent");
+    if (!fake_find(FAKE_EVENT, (uintptr_t)event, 0, &o))
+        return 400; /* it is gone */
     if (flags || event->capture != s->capture)
         return 905; /* between captures, or between a capture and the rest */
     pthread_mutex_lock(&fake.lock);
@@ -614,13 +620,15 @@ static int fake_cuEventCreate(sy_cuda_event *event, unsigned flags)
     FAKE_CALL("cuEventCreate");
     *event = calloc(1, sizeof **event);
     (*event)->flags = flags;
-    fake_count(FAKE_EVENT, 1);
+    fake_add((struct fake_object){FAKE_EVENT, (uintptr_t)*event, 0, -1, 0});
     return fake_lost();
 }
 static int fake_cuEventDestroy_v2(sy_cuda_event event)
 {
+    struct fake_object o;
+    if (!fake_find(FAKE_EVENT, (uintptr_t)event, 1, &o))
+        return 400;
     free(event);
-    fake_count(FAKE_EVENT, -1);
     FAKE_CALL("cuEventDestroy");
     return 0;
 }
@@ -701,6 +709,12 @@ static int fake_cuModuleGetFunction(sy_cuda_function *f, sy_cuda_module module, 
     module->function.kernel = module->kernel;
     *f = &module->function;
     return 0;
+}
+static int fake_cuFuncLoad(sy_cuda_function f)
+{
+    FAKE_CALL("cuFuncLoad");
+    (void)f;
+    return fake_lost();
 }
 static int fake_cuFuncSetAttribute(sy_cuda_function f, int attribute, int value)
 {

@@ -311,7 +311,7 @@ static void every_call(int ranks, int victim)
     CHECK(calls > 100, "%ld calls", calls);
     for (long nth = 1; nth <= calls; nth++)
         fail_one(ranks, victim, nth, &noticed);
-    CHECK(noticed > calls / 2 && noticed < calls, "%ld of %ld failures were told", noticed, calls);
+    CHECK(noticed > calls / 3 && noticed < calls, "%ld of %ld failures were told", noticed, calls);
     unsetenv("SY_CACHE");
 }
 
@@ -391,7 +391,11 @@ static void *graph_rank(void *context)
         struct rounds in_graph = small_rounds(group, rank, mode);
         struct rounds eager = small_rounds(group, rank, mode);
         sy_cuda_stream s;
+        int64_t totals[SY_TOTALS];
+        uint64_t syncs;
         fake_cuStreamCreate(&s, SY_CU_STREAM_NON_BLOCKING);
+        rounds_fill(&eager, 0, 5);
+        complain(rank, "before", rounds_run(&eager, NULL));
         rounds_fill(&in_graph, 0, 20);
         fake_capture_begin(s);
         complain(rank, "captured", rounds_run(&in_graph, (sy_stream *)(void *)s));
@@ -405,6 +409,11 @@ static void *graph_rank(void *context)
             complain(rank, "sync", sy_stream_sync(group, (sy_stream *)(void *)s));
             rounds_check(&eager, problems[rank]);
         }
+        /* Events do not see runs of graphs, so this waits for all that the GPU has. */
+        syncs = fake.syncs;
+        complain(rank, "totals", sy_route_totals(in_graph.route, totals));
+        if (fake.syncs == syncs)
+            snprintf(problems[rank], TEXT, "the totals did not wait for the graph");
         free(s->graph);
         fake_cuStreamDestroy_v2(s);
         rounds_close(&in_graph);
@@ -427,6 +436,10 @@ static void *streams_rank(void *context)
     fake_cuStreamCreate(s + 2, SY_CU_STREAM_DEFAULT);
     if (group) {
         struct rounds r = small_rounds(group, rank, SY_THROUGHPUT);
+        struct rounds gone = small_rounds(group, rank, SY_THROUGHPUT);
+        rounds_fill(&gone, 0, 24);
+        complain(rank, "first", rounds_run(&gone, (sy_stream *)(void *)s[2]));
+        rounds_close(&gone); /* with its event, which later launches must not wait for */
         for (uint64_t n = 0; n < 9 && !problems[rank][0]; n++) {
             sy_tensor view;
             rounds_fill(&r, n, 24);
@@ -444,6 +457,62 @@ static void *streams_rank(void *context)
     fake_cuStreamDestroy_v2(s[1]);
     fake_cuStreamDestroy_v2(s[2]);
     complain(rank, "destroy", sy_group_destroy(group));
+    return NULL;
+}
+
+/* --- faults --------------------------------------------------------------------------------- */
+
+static sy_status verdicts[RANKS];
+static char verdict_texts[RANKS][256];
+static double seconds[RANKS];
+
+static double now(void)
+{
+    return (double)sy_os_real.now_ns() * 1e-9;
+}
+
+/* Rank 1 does not come; abort: instead it says so. What rank 0's kernel waits for never happens.
+ * That it leaves, and why, goes through memory that a GPU would reach: the stop word into its heap,
+ * the report out of it. */
+static void fault_rank(int rank, int abort)
+{
+    sy_fault fault = {.size = sizeof fault};
+    sy_group *group;
+    struct rounds r;
+    double begun;
+    on_device(rank);
+    group = small_group(rank);
+    if (!group)
+        return;
+    r = small_rounds(group, rank, SY_THROUGHPUT);
+    rounds_fill(&r, 0, 24);
+    complain(rank, "at first", rounds_run(&r, NULL));
+    complain(rank, "barrier", sy_group_barrier(group));
+    begun = now();
+    if (rank == 0) {
+        rounds_run(&r, NULL);
+        sy_stream_sync(group, NULL);
+    } else if (abort) {
+        sy_os_real.sleep_ns(100000000);
+        sy_group_abort(group);
+    }
+    for (int i = 0; i < 8000 && (verdicts[rank] = sy_group_poll(group, &fault)) == SY_OK; i++)
+        sy_os_real.sleep_ns(1000000);
+    seconds[rank] = now() - begun;
+    snprintf(verdict_texts[rank], sizeof *verdict_texts, "%s", fault.text);
+    rounds_close(&r);
+    complain(rank, "destroy", sy_group_destroy(group));
+}
+
+static void *late_rank(void *context)
+{
+    fault_rank((int)(intptr_t)context, 0);
+    return NULL;
+}
+
+static void *abort_rank(void *context)
+{
+    fault_rank((int)(intptr_t)context, 1);
     return NULL;
 }
 
@@ -479,6 +548,30 @@ static void streams(void)
           (unsigned long long)(fake.waits - before), (unsigned long long)(RANKS * changes));
 }
 
+static void same_verdict(sy_status status, const char *word)
+{
+    for (int r = 0; r < RANKS; r++) {
+        CHECK(verdicts[r] == status && strstr(verdict_texts[r], word), "rank %d: %s, \"%s\"", r,
+              sy_status_name(verdicts[r]), verdict_texts[r]);
+        CHECK(!strcmp(verdict_texts[r], verdict_texts[0]), "\"%s\" and \"%s\"", verdict_texts[r],
+              verdict_texts[0]);
+    }
+}
+
+static void faults(void)
+{
+    fake_install();
+    setenv("SY_TIMEOUT_MS", "600", 1);
+    both_ranks(late_rank);
+    same_verdict(SY_TIMEOUT, "rank 0 waited 600 ms for rank 1");
+    setenv("SY_TIMEOUT_MS", "20000", 1);
+    both_ranks(abort_rank);
+    same_verdict(SY_ABORTED, "rank 1 called sy_group_abort()");
+    CHECK(seconds[0] < 5, "the kernel left after %.1f s", seconds[0]);
+    unsetenv("SY_TIMEOUT_MS");
+    both_ranks(graph_rank); /* life goes on */
+}
+
 int main(void)
 {
     char folder[] = P_tmpdir "/switchyard-XXXXXX", command[128];
@@ -493,6 +586,7 @@ int main(void)
     TEST(heap_refusals);
     TEST(graphs);
     TEST(streams);
+    TEST(faults);
     TEST(every_call_alone);
     TEST(every_call_of_one_of_two);
     fake_close_pools();

@@ -41,6 +41,13 @@ static void leave(struct ring *r, int index)
     sy_fiber_switch(r->fiber + index, r->fiber + (index + 1) % r->count, 1);
 }
 
+/* To itself a fiber does not switch, as in the engine. */
+static void pass_on(struct ring *r, int index)
+{
+    if (r->count > 1)
+        sy_fiber_switch(r->fiber + index, r->fiber + (index + 1) % r->count, 0);
+}
+
 /* Each passes on to the next, in the order of the ring. */
 static void go_round(void *context)
 {
@@ -49,7 +56,7 @@ static void go_round(void *context)
     while (r->switches < r->limit) {
         r->wrong += r->switches++ % r->count != p->index;
         p->turns++;
-        sy_fiber_switch(r->fiber + p->index, r->fiber + (p->index + 1) % r->count, 0);
+        pass_on(r, p->index);
     }
     leave(r, p->index);
 }

@@ -231,7 +231,7 @@ static void bad_ids(void)
     }
 }
 
-/* An id that 32 bits cannot hold is told as it is, and a map with too many experts is not told as
+/* An id that 32 bits cannot hold is told as such, and a map with too many experts is not told as
  * an id. */
 static void act_told_values(struct crew_seat *seat)
 {
@@ -247,7 +247,8 @@ static void act_told_values(struct crew_seat *seat)
     WANT_OK(seat, sy_route_create(group, &config, NULL, &route));
     WANT_OK(seat, sy_route_set(route, &b->input, NULL));
     WANT_FAIL(seat, sy_stream_sync(group, NULL), SY_BAD_ROUTE,
-              seat->crew->number == BAD_MAP ? "more than 2 experts" : "30064771073 is no expert");
+              seat->crew->number == BAD_MAP ? "more experts than top-k; 2 and"
+                                            : "2147483647 or beyond is no expert");
     WANT_OK(seat, sy_route_destroy(route));
     WANT_OK(seat, sy_group_barrier(group));
     WANT_OK(seat, sy_group_destroy(group));

@@ -36,11 +36,13 @@ static sy_tensor draw_tensor(struct sy_prng *p, const struct sy_expect *e)
         if (i < 2 && e->shape[i] >= 0 && !sy_prng_once_in(p, 8))
             t.shape[i] = e->shape[i];
     }
+    t.stride[0] = t.shape[1] + 16 * sy_prng_range(p, 0, 3) + sy_prng_once_in(p, 5);
     if (sy_prng_once_in(p, 20))
         t.shape[sy_prng_below(p, 2)] = sy_prng_once_in(p, 2) ? INT64_MAX : SY_ROWS_MAX + 1;
-    if (sy_prng_once_in(p, 2))
-        return t; /* contiguous */
-    t.stride[0] = t.shape[1] + 16 * sy_prng_range(p, 0, 3) + sy_prng_once_in(p, 5);
+    if (sy_prng_once_in(p, 2)) {
+        t.stride[0] = 0; /* contiguous */
+        return t;
+    }
     t.stride[1] = sy_prng_once_in(p, 5) ? sy_prng_range(p, -1, 9) : 1;
     if (sy_prng_once_in(p, 20))
         t.stride[sy_prng_below(p, 2)] = sy_prng_once_in(p, 2) ? INT64_MAX : INT64_MIN;
