@@ -186,7 +186,9 @@ typedef int (*sy_barrier_fn)(void *context);
  * belong to a group and are made here; on a GPU engine the caller's own stream is passed as
  * (sy_stream *). NULL is the group's own stream. Operations of one group run in the order of the
  * calls even on different streams, so all ranks must make their calls on a group in the same order.
- */
+ * On a GPU the group's own stream is ordered with the legacy default stream, and a captured
+ * operation runs where its graph is launched: between graphs and eager calls the caller's streams
+ * decide the order. */
 SY_API sy_status sy_stream_create(sy_group *group, sy_stream **stream);
 SY_API sy_status sy_stream_destroy(sy_stream *stream); /* waits until it is empty; NULL is fine */
 
@@ -240,8 +242,11 @@ typedef struct sy_group_config {
     int32_t boot; /* sy_boot_kind */
     int32_t rank; /* this rank and number of ranks; ignored with SY_BOOT_ENV */
     int32_t ranks;
-    int32_t engine; /* sy_engine; AUTO takes a GPU if there is one and the CPU otherwise */
-    sy_id id;       /* SY_BOOT_ID */
+    int32_t
+        engine; /* sy_engine; AUTO takes a GPU if there is one and the CPU otherwise. A rank uses
+                       the GPU of the calling thread's current context; without one, GPU number
+                       `rank` of those that the process sees, counted round */
+    sy_id id;   /* SY_BOOT_ID */
     sy_allgather_fn allgather; /* SY_BOOT_USER */
     sy_barrier_fn barrier;
     void *boot_context;

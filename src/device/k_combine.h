@@ -610,7 +610,7 @@ SY_DEV int sy_co_starts(struct sy_ctx *c, struct sy_co *o)
     const struct sy_combine_kargs *a = o->a;
     const struct sy_dev *d = &a->d;
     const sy_u32 *extent = (const sy_u32 *)SY_ROUTE_AT(&a->r, extent);
-    sy_u64 begun = o->op->epoch - o->latency;
+    sy_u64 begun = o->op->epoch - (SY_PLANT(REUSED_EARLY) ? 1u : o->latency);
     const struct sy_start *start = sy_starts(d, o->op->channel, begun);
     int good = 1;
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {

@@ -285,7 +285,6 @@ SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
     const struct sy_start *start;
     sy_u64 begun = ((const sy_u64 *)SY_MINE(d, last_use))[a->view] + 1;
     begun = begun > op->epoch - 1 ? begun : op->epoch - 1;
-    begun -= SY_PLANT(REUSED_EARLY) && begun > 0;
     start = sy_starts(d, op->channel, begun);
     for (sy_u32 base = 0; begun > 0 && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, ignore = 0;

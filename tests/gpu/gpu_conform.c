@@ -3,7 +3,7 @@
  *
  *     gpu_conform                     what scripts/gpu-check runs
  *     gpu_conform A B [OPTION=VALUE]  seeds A to B-1: ranks=N tokens_max=N modes=BITS layouts=BITS
- *                                     payload=BYTES rounds=N processes=1 timeout=SECONDS
+ *                                     payload=BYTES rounds=N processes=N timeout=SECONDS
  *
  * Kernels for any shape are taken (SY_JIT=0) unless the caller's environment says otherwise. Cases
  * that a GPU's shared memory cannot serve are counted apart. */
@@ -133,9 +133,32 @@ static void ranks_as_processes(void)
         SKIP("processes need a GPU each, and there is one");
     for (int i = 0; i < 4 && ranks_of[i] <= gpus; i++) {
         struct options o = {.limits = {.ranks = ranks_of[i], .tokens_max = 64}, .rounds = 2};
-        o.processes = 1;
+        o.processes = ranks_of[i];
         run_seeds(80000 + 1000 * (uint64_t)i, 80000 + 1000 * (uint64_t)i + 6, &o);
     }
+}
+
+static void several_gpus_per_process(void)
+{
+    if (gpus < 4)
+        SKIP("two processes with two GPUs each need four, and there are %d", gpus);
+    for (int i = 2; i < 4 && ranks_of[i] <= gpus; i++) {
+        struct options o = {.limits = {.ranks = ranks_of[i], .tokens_max = 64}, .rounds = 2};
+        o.processes = 2;
+        run_seeds(85000 + 1000 * (uint64_t)i, 85000 + 1000 * (uint64_t)i + 4, &o);
+    }
+}
+
+/* The fallback of memory that is shared in another way, between processes and inside them. */
+static void cuda_ipc(void)
+{
+    struct options o = {.limits = {.ranks = gpus < 4 ? gpus : 4, .tokens_max = 64}, .rounds = 2};
+    if (gpus < 2)
+        SKIP("processes need a GPU each, and there is one");
+    setenv("SY_HEAP", "2", 1);
+    o.processes = 2;
+    run_seeds(88000, 88004, &o);
+    unsetenv("SY_HEAP");
 }
 
 static int64_t value_of(char **argv, const char *name, int64_t otherwise)
@@ -173,7 +196,9 @@ int main(int argc, char **argv)
     }
     if (argc > 2)
         return run_given(argv);
-    TEST(ranks_as_processes); /* first: afterwards this process cannot fork */
+    TEST(ranks_as_processes); /* these first: afterwards this process cannot fork */
+    TEST(several_gpus_per_process);
+    TEST(cuda_ipc);
     TEST(ranks_as_threads);
     TEST(more_tokens);
     printf("%d cases, %d beyond the GPU\n", run_count, unsupported);

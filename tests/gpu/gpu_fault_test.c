@@ -225,7 +225,7 @@ static void play(void (*part)(int, void *), int processes, int survivors, sy_sta
     memset(world, 0, sizeof *world);
     for (int i = 0; i < 2; i++)
         CHECK(sy_id_create(world->ids + i) == SY_OK, "%s", sy_last_error());
-    ends = gpu_ranks(ranks, processes, part, NULL);
+    ends = gpu_ranks(ranks, processes ? ranks : 0, part, NULL);
     CHECK(ends == (processes ? ranks - survivors : 0), "%d processes failed", ends);
     for (int r = 0; r < survivors; r++) {
         const struct verdict *v = world->verdicts + r;

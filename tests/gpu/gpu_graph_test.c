@@ -26,6 +26,13 @@ static int complain(int rank, const char *what, sy_status status)
     return status != SY_OK;
 }
 
+/* The first complaint is the one that counts. */
+static void check_result(int rank, struct rounds *r)
+{
+    if (!problems[rank][0])
+        rounds_check(r, problems[rank]);
+}
+
 static sy_group *make_group(int rank, const sy_id *id, int sms)
 {
     sy_group_config config = {.size = sizeof config,
@@ -109,9 +116,9 @@ static void replay_one(int rank, sy_group *group, struct run_engine *engine, int
             complain(rank, "eager", rounds_run(&eager, engine->stream));
         }
         complain(rank, "sync", sy_stream_sync(group, engine->stream));
-        rounds_check(&in_graph, problems[rank]);
+        check_result(rank, &in_graph);
         if (n % 3 == 0)
-            rounds_check(&eager, problems[rank]);
+            check_result(rank, &eager);
     }
     CU_OK(cuGraphExecDestroy(exec));
     rounds_close(&in_graph);
@@ -160,7 +167,7 @@ static void several_part(int rank, void *shared)
             CU_OK(cuGraphLaunch(exec, s));
             complain(rank, "sync", sy_stream_sync(group, engine.stream));
             for (int i = 0; i < BATCHES; i++)
-                rounds_check(some + i, problems[rank]);
+                check_result(rank, some + i);
         }
         CU_OK(cuGraphExecDestroy(exec));
         for (int i = 0; i < BATCHES; i++)
@@ -201,8 +208,8 @@ static void two_groups_part(int rank, void *shared)
                 complain(rank, "first", rounds_run(&one, engine.stream));
             complain(rank, "sync", sy_stream_sync(groups[0], engine.stream));
             complain(rank, "sync", sy_stream_sync(groups[1], NULL));
-            rounds_check(&one, problems[rank]);
-            rounds_check(&two, problems[rank]);
+            check_result(rank, &one);
+            check_result(rank, &two);
         }
         rounds_close(&one);
         rounds_close(&two);

@@ -40,6 +40,13 @@ static int complain(int rank, const char *what, uint64_t n, sy_status status)
     return status != SY_OK;
 }
 
+/* The first complaint is the one that counts. */
+static void check_result(int rank, struct rounds *r)
+{
+    if (!problems[rank][0])
+        rounds_check(r, problems[rank]);
+}
+
 static sy_group *make_group(int rank, int sms)
 {
     sy_group_config config = {.size = sizeof config,
@@ -99,9 +106,9 @@ static void one(struct rounds *all, uint64_t n, const struct run_engine *engine)
         complain(rank, "second combine", n, rounds_combine(b, &vb, other));
     complain(rank, "sync", n, sy_stream_sync(a->group, s));
     complain(rank, "sync", n, sy_stream_sync(a->group, other));
-    rounds_check(a, problems[rank]);
+    check_result(rank, a);
     if (pair)
-        rounds_check(b, problems[rank]);
+        check_result(rank, b);
 }
 
 static void run_all(int rank, struct rounds *all, const struct run_engine *engine)

@@ -108,7 +108,6 @@ struct seat {
     void *shared;
     int rank;
     pthread_t thread;
-    pid_t pid;
 };
 
 static void *sit(void *context)
@@ -118,20 +117,31 @@ static void *sit(void *context)
     return NULL;
 }
 
-static int as_processes(int ranks, struct seat *seats)
+/* Ranks first, first + step, ... in threads. */
+static void as_threads(int ranks, int first, int step, struct seat *seats)
 {
+    for (int r = first; r < ranks; r += step)
+        if (pthread_create(&seats[r].thread, NULL, sit, seats + r))
+            abort();
+    for (int r = first; r < ranks; r += step)
+        pthread_join(seats[r].thread, NULL);
+}
+
+static int as_processes(int ranks, int processes, struct seat *seats)
+{
+    pid_t pids[GPU_RANKS_MAX];
     int bad = 0;
     fflush(stdout);
-    for (int r = 0; r < ranks; r++) {
-        seats[r].pid = fork();
-        if (!seats[r].pid) {
-            sit(seats + r);
+    for (int p = 0; p < processes; p++) {
+        pids[p] = fork();
+        if (!pids[p]) {
+            as_threads(ranks, p, processes, seats);
             _exit(0);
         }
     }
-    for (int r = 0; r < ranks; r++) {
+    for (int p = 0; p < processes; p++) {
         int how = 0;
-        waitpid(seats[r].pid, &how, 0);
+        waitpid(pids[p], &how, 0);
         bad += how != 0;
     }
     return bad;
@@ -141,14 +151,10 @@ int gpu_ranks(int ranks, int processes, void (*part)(int rank, void *shared), vo
 {
     struct seat seats[GPU_RANKS_MAX];
     for (int r = 0; r < ranks; r++)
-        seats[r] = (struct seat){part, shared, r, 0, 0};
+        seats[r] = (struct seat){part, shared, r, 0};
     if (processes)
-        return as_processes(ranks, seats);
-    for (int r = 0; r < ranks; r++)
-        if (pthread_create(&seats[r].thread, NULL, sit, seats + r))
-            abort();
-    for (int r = 0; r < ranks; r++)
-        pthread_join(seats[r].thread, NULL);
+        return as_processes(ranks, processes, seats);
+    as_threads(ranks, 0, 1, seats);
     return 0;
 }
 

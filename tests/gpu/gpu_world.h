@@ -27,8 +27,9 @@ void gpu_free(void *memory);
 void gpu_put(void *to, const void *from, size_t bytes);
 void gpu_get(void *to, const void *from, size_t bytes);
 
-/* Runs `part` once per rank, as threads or as processes, and waits. Returns how many processes did
- * not end with status 0. shared: memory that all of them see. */
+/* Runs `part` once per rank and waits: in threads of so many processes (rank r in process r modulo
+ * their number), or of this one if that is 0. Returns how many processes did not end with status 0.
+ * shared: memory that all of them see. */
 int gpu_ranks(int ranks, int processes, void (*part)(int rank, void *shared), void *shared);
 
 /* Zeroed memory that forked processes share. */

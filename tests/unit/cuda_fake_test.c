@@ -379,6 +379,13 @@ static int complain(int rank, const char *what, sy_status status)
     return status != SY_OK;
 }
 
+/* The first complaint is the one that counts. */
+static void check_result(int rank, struct rounds *r)
+{
+    if (!problems[rank][0])
+        rounds_check(r, problems[rank]);
+}
+
 /* Routing, dispatch and combine, captured once and run with new data again and again, an eager
  * batch of another route in between. */
 static void *graph_rank(void *context)
@@ -403,11 +410,11 @@ static void *graph_rank(void *context)
         for (uint64_t n = 1; n < 12 && !problems[rank][0]; n++) {
             rounds_fill(&in_graph, n, 20);
             fake_replay(s);
-            rounds_check(&in_graph, problems[rank]);
+            check_result(rank, &in_graph);
             rounds_fill(&eager, n, (int64_t)(n % 24));
             complain(rank, "eager", rounds_run(&eager, (sy_stream *)(void *)s));
             complain(rank, "sync", sy_stream_sync(group, (sy_stream *)(void *)s));
-            rounds_check(&eager, problems[rank]);
+            check_result(rank, &eager);
         }
         /* Events do not see runs of graphs, so this waits for all that the GPU has. */
         syncs = fake.syncs;
@@ -447,7 +454,7 @@ static void *streams_rank(void *context)
             complain(rank, "dispatch", rounds_dispatch(&r, &view, (sy_stream *)(void *)s[n / 3]));
             complain(rank, "combine", rounds_combine(&r, &view, (sy_stream *)(void *)s[n % 2]));
             complain(rank, "sync", sy_stream_sync(group, (sy_stream *)(void *)s[n % 2]));
-            rounds_check(&r, problems[rank]);
+            check_result(rank, &r);
         }
         if (sy_stream_create(group, &made) != SY_UNSUPPORTED ||
             sy_stream_call(group, NULL, NULL, NULL) == SY_OK)
