@@ -237,8 +237,9 @@ SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
     if (chunk < a->r.chunks)
         expect = ((const sy_u32 *)SY_ROUTE_AT(&a->r, live))[source * a->r.chunks + chunk];
     expect *= a->s.parts;
-    if (expect && !SY_PLANT(COMBINE_TOO_EARLY) && !sy_wait_count(c, op, counter, SY_COUNTER_BASE(op->epoch, SY_TD_AMOUNT) + expect,
-                                 SY_FAULT_ROWS, source))
+    if (expect && !SY_PLANT(COMBINE_TOO_EARLY) &&
+        !sy_wait_count(c, op, counter, SY_COUNTER_BASE(op->epoch, SY_TD_AMOUNT) + expect,
+                       SY_FAULT_ROWS, source))
         return 0;
     if (c->lane == 0)
         sy_signal_add(counter, SY_TD_AMOUNT - expect);

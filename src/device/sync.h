@@ -228,10 +228,10 @@ SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 
 }
 
 /* Until a word of this rank's own memory, written by another warp with release, has reached target.
- */
+ * Twice the deadline: the other warp may wait for a peer, and is to be the one who says so. */
 SY_DEV int sy_wait_own(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *word, sy_u32 target)
 {
-    sy_u32 spins = 0;
+    sy_u32 spins = 0, late = 0;
     sy_u64 since = 0;
     for (;;) {
         sy_u32 seen = c->lane == 0 ? sy_load_word(word) : 0;
@@ -241,6 +241,10 @@ SY_DEV int sy_wait_own(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *w
         int go = sy_still(c, op, &spins, &since);
         if (go == 1)
             continue;
+        if (go == 2 && !late++) {
+            since = 0;
+            continue;
+        }
         if (go == 2 && c->lane == 0) {
             struct sy_fault_record f = sy_missed(op->d, SY_FAULT_SELF, op->d->rank, op->d->heap);
             f.expected = target;

@@ -33,9 +33,9 @@ enum {
 #define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch)-1u) * (sy_u32)(amount))
 
 /* start[channel][epoch & 1][p]: rank p has begun operation `epoch`, and is through with all before
- * it. A peer may have begun the next one while some block here still reads its words of this one: it
- * needs this rank's rows only, and they may be sent already. It cannot be further ahead, so there
- * are two copies.
+ * it. A peer may have begun the next one while some block here still reads its words of this one:
+ * it needs this rank's rows only, and they may be sent already. It cannot be further ahead, so
+ * there are two copies.
  * value: dispatch, where p wants its rows (offset in the heap / SY_REGION_ALIGN + 1);
  *        combine, where p's rows lie for fetching, in the same unit, or 0: p pushes them.
  * check: a hash of what must be equal on all ranks (kind, types, shapes). */

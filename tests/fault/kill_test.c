@@ -30,7 +30,8 @@ static void act_directed(const struct scene *scene, int rank)
         status = open_player(&p, group, rank, scene->ranks, mode);
     if (status == SY_OK)
         status = play_batch(&p);
-    if (status != SY_OK && status != SY_PEER_LOST) { /* the victim may be through with it before us */
+    if (status != SY_OK &&
+        status != SY_PEER_LOST) { /* the victim may be through with it before us */
         record(rank, sy_fail_in(SY_STATE, "the first batch"));
         return;
     }

@@ -359,8 +359,9 @@ static void round_up(void *context)
 
 static void look_at_rounding(void *context)
 {
+    volatile float one = 1, little = 1e-9f;
     (void)context;
-    rounds_up = fegetround() == FE_UPWARD;
+    rounds_up = one + little > 1;
 }
 
 static void odd_callback(void)

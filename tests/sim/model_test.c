@@ -1,0 +1,543 @@
+/* model_test.c - the simulator's memory model, by litmus tests: what must never be seen is not, and
+ * what weak memory allows is seen for some seed. Also that a seed replays exactly.
+ *
+ * A litmus is two or three functions that run as warps of different ranks. Its words and data lie
+ * in the ranks' heaps. */
+#include <stdlib.h>
+
+#include "base/verify.h"
+#include "check.h"
+#include "engine.h"
+#include "sim_prims.h"
+#include "system.h"
+#include "world.h"
+
+#define SEEDS 300
+#define RANKS 3u
+#define HEAP 4096u
+
+/* --- what engine.c and rules.c have in the simulator ------------------------------------------ */
+
+const char *const sim_kernel_names[SY_KERNELS] = {"litmus"};
+
+const struct sy_dev *sim_dev_at(uint32_t rank, const uint8_t *p)
+{
+    (void)rank;
+    (void)p;
+    return NULL;
+}
+
+const struct sy_dev *sim_dev_of(uint32_t rank)
+{
+    (void)rank;
+    return NULL;
+}
+
+const struct sy_dev_route *sim_route_at(uint32_t rank, const uint8_t *p)
+{
+    (void)rank;
+    (void)p;
+    return NULL;
+}
+
+uint32_t sim_host_slot(uint32_t rank)
+{
+    return rank;
+}
+
+uint32_t sim_host_count(uint32_t rank)
+{
+    return rank;
+}
+
+const char *sim_slot_name(uint32_t slot, char text[SIM_WHERE])
+{
+    snprintf(text, SIM_WHERE, "slot %u", slot);
+    return text;
+}
+
+void sim_rule_read(const struct sim_warp *w, uint32_t rank, const void *p, size_t bytes,
+                   const struct sim_cell *cell)
+{
+    (void)w;
+    (void)rank;
+    (void)p;
+    (void)bytes;
+    (void)cell;
+}
+
+void sim_rule_write(const struct sim_warp *w, uint32_t rank, const void *p, size_t bytes)
+{
+    (void)w;
+    (void)rank;
+    (void)p;
+    (void)bytes;
+}
+
+void sim_rule_word(uint32_t rank, const void *p, uint64_t before, uint64_t after)
+{
+    (void)rank;
+    (void)p;
+    (void)before;
+    (void)after;
+}
+
+/* --- a litmus --------------------------------------------------------------------------------- */
+
+struct litmus {
+    void (*run[RANKS])(struct sy_ctx *c, sy_u8 *const *heap);
+    uint32_t warps; /* of rank 0's block; the others have one */
+};
+
+static struct {
+    const struct litmus *l;
+    uint8_t *heap[RANKS];
+    sy_u8 *peers[RANKS];
+    struct sy_dev dev[RANKS];
+    struct sim_launch launch[RANKS];
+    struct sim_block block[RANKS];
+    struct sim_warp warp[RANKS][2];
+    uint64_t seen[4]; /* what a litmus notes */
+} world;
+
+static void warp_main(void *context)
+{
+    struct sim_warp *w = context;
+    world.l->run[w->rank](&w->c, (sy_u8 *const *)world.peers);
+    sim_warp_end(w);
+}
+
+static void begin_rank(uint32_t r, uint32_t warps)
+{
+    struct sim_clock none;
+    world.heap[r] = sim_take(r, SIM_HEAP, 0, HEAP, SIM_DEFINED);
+    world.peers[r] = world.heap[r];
+    world.dev[r] = (struct sy_dev){.rank = r,
+                                   .ranks = RANKS,
+                                   .heap = world.heap[r],
+                                   .peers = world.peers,
+                                   .heap_bytes = HEAP,
+                                   .timeout_ns = 1000000};
+    /* The stop word is at the end; everything before it is the caller's. */
+    world.dev[r].at = (struct sy_heap_layout){.stop = HEAP - 64};
+    world.launch[r] =
+        (struct sim_launch){.id = 1, .rank = r, .channel = SY_CHANNELS, .d = &world.dev[r]};
+    world.block[r] = (struct sim_block){.warps = warps, .live = warps};
+    world.block[r].shared = sim_take(r, SIM_SHARED, 0, 1024, SIM_DEFINED);
+    sim_clock_init(&none);
+    for (uint32_t i = 0; i < warps; i++) {
+        struct sim_warp *w = &world.warp[r][i];
+        sim_warp_init(w, r, 1 + (r * 2 + i) * SIM_SLOTS_OF_WARP);
+        w->launch = &world.launch[r];
+        w->block = &world.block[r];
+        world.block[r].warp[i] = w;
+        w->c = (struct sy_ctx){
+            .blocks = 1, .warp = i, .warps = warps, .shared = world.block[r].shared};
+        sim_warp_begin(w, &none, &none);
+        w->task = sim_spawn(NULL, r, SIM_WARP, warp_main, w, "litmus");
+        w->task->warp = w;
+    }
+    sim_clock_free(&none);
+}
+
+/* Runs one seed. Returns what was violated. */
+static enum sim_check run_seed(const struct litmus *l, uint64_t seed)
+{
+    const struct sim_sched_config sched = {.strategy = (enum sim_strategy)(seed % 2),
+                                           .slice = 1 + (uint32_t)(seed / 2 % 3) * 4,
+                                           .change_points = 0,
+                                           .points_max = 1000000,
+                                           .time_max_ns = 1000000000};
+    const struct sim_weak_config weak = {(uint32_t)(seed % 5) * 8, (uint32_t)(seed % 3) * 8};
+    memset(&world, 0, sizeof world);
+    world.l = l;
+    sim_report_open(0);
+    sim_sched_open(&sched, seed, RANKS);
+    sim_clocks_open(1 + RANKS * 2 * SIM_SLOTS_OF_WARP);
+    sim_weak_open(&weak, RANKS);
+    for (uint32_t r = 0; r < RANKS; r++)
+        if (l->run[r])
+            begin_rank(r, r ? 1 : l->warps);
+    sim_sched_run();
+    sim_weak_close();
+    for (uint32_t r = 0; r < RANKS; r++)
+        for (uint32_t i = 0; i < (r ? 1 : l->warps) && l->run[r]; i++) {
+            sim_warp_free(&world.warp[r][i]);
+            free(world.warp[r][i].buffer.store);
+        }
+    sim_clocks_close();
+    sim_sched_close();
+    sim_arena_reset();
+    return sim_violation.check;
+}
+
+/* Seeds that violate `check`; every other violation is a failure of the test. */
+static int violations(const struct litmus *l, enum sim_check check)
+{
+    int n = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        enum sim_check got = run_seed(l, seed);
+        n += got == check && got;
+        CHECK(got == SIM_CHECK_NONE || got == check, "seed %d: %s: %s", (int)seed,
+              sim_check_names[got], sim_violation.text);
+    }
+    return n;
+}
+
+/* Seeds after which seen[0] is `value`. */
+static int sightings(const struct litmus *l, uint64_t value)
+{
+    int n = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        CHECK(run_seed(l, seed) == SIM_CHECK_NONE, "seed %d: %s", (int)seed, sim_violation.text);
+        n += world.seen[0] == value;
+    }
+    return n;
+}
+
+/* --- message passing -------------------------------------------------------------------------- */
+
+/* Rank 1's heap: data at 0, a word at 64, a counter at 128. */
+static void put_data(sy_u8 *const *heap, uint32_t v)
+{
+    struct sy_v16 data = {{v, v, v, v}};
+    sy_put16(heap[1], data);
+}
+
+static void await(struct sy_ctx *c, const sy_u64 *word, int acquire)
+{
+    while (!(acquire ? sy_peek64(word) : sy_glance64(word)))
+        sy_pause(c);
+}
+
+static void send_fenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    put_data(heap, 7);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void send_unfenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    put_data(heap, 7);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void send_rank_fenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    put_data(heap, 7);
+    sy_fence_device(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void take_acquired(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[1] + 64), 1);
+    world.seen[0] = sy_get32(heap[1] + 12);
+}
+
+static void take_glanced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[1] + 64), 0);
+    world.seen[0] = sy_get32(heap[1] + 12);
+}
+
+static void take_glanced_fenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[1] + 64), 0);
+    sy_fence_publish(c);
+    world.seen[0] = sy_get32(heap[1] + 12);
+}
+
+static void a_fenced_message_is_whole(void)
+{
+    const struct litmus l = {{send_fenced, take_acquired}, 1};
+    CHECK(sightings(&l, 7) == SEEDS, "the data did not come with its word");
+}
+
+static void a_fence_after_a_glance_acquires(void)
+{
+    const struct litmus l = {{send_fenced, take_glanced_fenced}, 1};
+    CHECK(sightings(&l, 7) == SEEDS, "the data did not come with its word");
+}
+
+static void a_message_without_fence_is_a_race(void)
+{
+    const struct litmus l = {{send_unfenced, take_acquired}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void a_fence_for_the_rank_does_not_reach_peers(void)
+{
+    const struct litmus l = {{send_rank_fenced, take_acquired}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void a_glance_does_not_acquire(void)
+{
+    const struct litmus l = {{send_fenced, take_glanced}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+/* --- words ------------------------------------------------------------------------------------ */
+
+static void two_words(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    sy_put64((sy_u64 *)(heap[1] + 192), 1);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void two_words_fenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    sy_put64((sy_u64 *)(heap[1] + 192), 1);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void look_at_both(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[1] + 64), 1);
+    world.seen[0] = sy_peek64((const sy_u64 *)(heap[1] + 192));
+}
+
+static void words_overtake_each_other(void)
+{
+    const struct litmus l = {{two_words, look_at_both}, 1};
+    int n = sightings(&l, 0);
+    CHECK(n > 0 && n < SEEDS, "the first word was late in %d of %d seeds", n, SEEDS);
+}
+
+static void but_not_across_a_fence(void)
+{
+    const struct litmus l = {{two_words_fenced, look_at_both}, 1};
+    CHECK(sightings(&l, 0) == 0, "a word overtook a fence");
+}
+
+/* Store buffers: each writes its word and reads the other's. */
+static void flag_0(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+    world.seen[1] = sy_peek64((const sy_u64 *)(heap[0] + 64));
+    world.seen[0] = world.seen[1] + world.seen[2];
+}
+
+static void flag_1(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    sy_put64((sy_u64 *)(heap[0] + 64), 1);
+    world.seen[2] = sy_peek64((const sy_u64 *)(heap[1] + 64));
+    world.seen[0] = world.seen[1] + world.seen[2];
+}
+
+static void stores_wait_in_buffers(void)
+{
+    const struct litmus l = {{flag_0, flag_1}, 1};
+    int n = sightings(&l, 0);
+    CHECK(n > 0 && n < SEEDS, "both were late in %d of %d seeds", n, SEEDS);
+}
+
+/* A counter that two ranks add to: who sees the sum has the data of both. */
+static void add_0(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    put_data(heap, 7);
+    sy_fence_publish(c);
+    sy_signal_add((sy_u32 *)(heap[1] + 128), 1);
+}
+
+static void add_2(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    struct sy_v16 data = {{5, 5, 5, 5}};
+    sy_put16(heap[1] + 16, data);
+    sy_fence_publish(c);
+    sy_signal_add((sy_u32 *)(heap[1] + 128), 1);
+}
+
+static void take_sum(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    while (sy_peek((const sy_u32 *)(heap[1] + 128)) < 2)
+        sy_pause(c);
+    world.seen[0] = sy_get32(heap[1]) + sy_get32(heap[1] + 16);
+}
+
+static void a_sum_brings_the_data_of_all(void)
+{
+    const struct litmus l = {{add_0, take_sum, add_2}, 1};
+    CHECK(sightings(&l, 12) == SEEDS, "a part was missing");
+}
+
+/* --- cumulative: a warp's stores, another warp's fence ---------------------------------------- */
+
+static void hand_over(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    sy_u32 *word = (sy_u32 *)c->shared;
+    if (c->warp == 0) {
+        put_data(heap, 7);
+        sy_store_shared(word, 1);
+        return;
+    }
+    while (!sy_load_shared(word))
+        sy_pause(c);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void a_fence_covers_what_its_warp_has_seen(void)
+{
+    const struct litmus l = {{hand_over, take_acquired}, 2};
+    CHECK(sightings(&l, 7) == SEEDS, "the other warp's data did not come");
+}
+
+static void sync_and_read(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    struct sy_v16 data = {{9, 9, 9, 9}};
+    if (c->warp == 0)
+        sy_put16(heap[0], data);
+    sy_block_sync(c);
+    if (c->warp == 1)
+        world.seen[0] = sy_get32(heap[0]);
+}
+
+static void a_barrier_makes_stores_visible_to_the_block(void)
+{
+    const struct litmus l = {{sync_and_read}, 2};
+    CHECK(sightings(&l, 9) == SEEDS, "a store was not there behind the barrier");
+}
+
+/* --- bulk copies ------------------------------------------------------------------------------ */
+
+static void fill_stage(struct sy_ctx *c, sy_u32 with)
+{
+    struct sy_v16 v = {{with, with, with, with}};
+    for (uint32_t i = 0; i < 4; i++)
+        sy_put16(c->shared + 256 + i * 16, v);
+}
+
+static void copy_done(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    fill_stage(c, 3);
+    sy_fence_bulk(c);
+    sy_store_bulk(c, heap[1], c->shared + 256, 64);
+    sy_store_commit(c);
+    SY_STORE_WAIT_DONE(c, 0);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void copy_signalled_early(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    fill_stage(c, 3);
+    sy_fence_bulk(c);
+    sy_store_bulk(c, heap[1], c->shared + 256, 64);
+    sy_store_commit(c);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+    SY_STORE_WAIT_DONE(c, 0);
+}
+
+static void copy_unfenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    fill_stage(c, 3);
+    sy_store_bulk(c, heap[1], c->shared + 256, 64);
+    sy_store_commit(c);
+    SY_STORE_WAIT_DONE(c, 0);
+}
+
+static void stage_used_again(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    fill_stage(c, 3);
+    sy_fence_bulk(c);
+    sy_store_bulk(c, heap[1], c->shared + 256, 64);
+    sy_store_commit(c);
+    fill_stage(c, 4);
+    SY_STORE_WAIT_DONE(c, 0);
+}
+
+static void load_and_read(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    sy_gate *gate = (sy_gate *)c->shared;
+    sy_gate_init(c, gate);
+    sy_load_expect(c, gate, 64);
+    sy_load_bulk(c, gate, c->shared + 256, heap[0] + 512, 64);
+    while (!sy_load_ready(c, gate, 0))
+        sy_pause(c);
+    world.seen[0] = *(const sy_u32 *)(c->shared + 256 + 60);
+    (void)heap;
+}
+
+static void nobody(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    (void)heap;
+}
+
+static void a_copy_that_is_done_is_whole(void)
+{
+    const struct litmus l = {{copy_done, take_acquired}, 1};
+    CHECK(sightings(&l, 3) == SEEDS, "the copy was not there");
+}
+
+static void a_copy_signalled_early_is_a_race(void)
+{
+    const struct litmus l = {{copy_signalled_early, take_acquired}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void a_copy_needs_its_own_fence(void)
+{
+    const struct litmus l = {{copy_unfenced, nobody}, 1};
+    CHECK(violations(&l, SIM_CHECK_COPY) == SEEDS, "not found in every seed");
+}
+
+static void a_stage_is_busy_until_it_is_read(void)
+{
+    const struct litmus l = {{stage_used_again, nobody}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void a_load_ends_at_its_gate(void)
+{
+    const struct litmus l = {{load_and_read, nobody}, 1};
+    CHECK(sightings(&l, 0) == SEEDS, "the load brought something else");
+}
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+static void wait_for_ever(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    sy_u64 since = sy_now_ns(c);
+    while (!sy_peek64((const sy_u64 *)(heap[0] + 64)))
+        sy_pause(c);
+    world.seen[0] = sy_now_ns(c) - since;
+}
+
+static void a_wait_without_end_is_found(void)
+{
+    const struct litmus l = {{wait_for_ever, nobody}, 1};
+    CHECK(violations(&l, SIM_CHECK_LIVE) == SEEDS, "not found in every seed");
+}
+
+int main(void)
+{
+    sim_arena_open();
+    TEST(a_fenced_message_is_whole);
+    TEST(a_fence_after_a_glance_acquires);
+    TEST(a_message_without_fence_is_a_race);
+    TEST(a_fence_for_the_rank_does_not_reach_peers);
+    TEST(a_glance_does_not_acquire);
+    TEST(words_overtake_each_other);
+    TEST(but_not_across_a_fence);
+    TEST(stores_wait_in_buffers);
+    TEST(a_sum_brings_the_data_of_all);
+    TEST(a_fence_covers_what_its_warp_has_seen);
+    TEST(a_barrier_makes_stores_visible_to_the_block);
+    TEST(a_copy_that_is_done_is_whole);
+    TEST(a_copy_signalled_early_is_a_race);
+    TEST(a_copy_needs_its_own_fence);
+    TEST(a_stage_is_busy_until_it_is_read);
+    TEST(a_load_ends_at_its_gate);
+    TEST(a_wait_without_end_is_found);
+    return check_end();
+}
