@@ -534,7 +534,7 @@ static void parse_packets(const uint8_t *data, size_t size)
     }
     sy_intro_read(data, size, secret, 0, &intro);
     if (sy_note_read(data, size, &kind, &status))
-        NEED(kind == SY_NOTE_TOLD ? size <= SY_PACKET_BYTES_MAX
+        NEED(kind == SY_NOTE_TOLD ? size >= SY_NOTE_BYTES && size <= SY_PACKET_BYTES_MAX
                                   : size == SY_NOTE_BYTES && kind >= 1 && kind <= 3);
 }
 

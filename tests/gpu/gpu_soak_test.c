@@ -126,7 +126,8 @@ static void run_all(int rank, struct rounds *all, const struct run_engine *engin
     if (!problems[rank][0] && batches > WARM_UP && ranks <= gpus && free_after < free_before)
         snprintf(problems[rank], TEXT, "%zu KiB of the GPU's memory are gone",
                  (free_before - free_after) >> 10);
-    if (!problems[rank][0] && batches > WARM_UP && descriptors() > fds)
+    /* Ranks that are threads of this process may be counting at the same time. */
+    if (!problems[rank][0] && batches > WARM_UP && descriptors() > fds + ranks)
         snprintf(problems[rank], TEXT, "%d descriptors, %d before", descriptors(), fds);
 }
 
