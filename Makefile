@@ -154,6 +154,7 @@ help:
 	@echo "make demo        8 ranks on this machine dispatch and combine; shows times and rates"
 	@echo "make check       every test that needs no GPU; installs what it needs, where it may"
 	@echo "make tests       builds the test programs, in $(BUILD)/tests/"
+	@echo "make $(BUILD)/switchyard-sim   the simulator; docs/SIMULATOR.md"
 	@echo "make tidy        the style of the sources, as a test"
 	@echo "make install     to PREFIX=$(PREFIX), below DESTDIR if that is set"
 	@echo "make clean"
