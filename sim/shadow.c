@@ -162,14 +162,6 @@ static int may_agree(const struct sim_warp *w, const uint8_t *p, uint32_t slot, 
     return 1;
 }
 
-/* After a fault the latency dispatch still runs, and treats the ids of a route that was never
- * dispatched as it treats the caller's: as any bits. */
-static int checks_inputs(const struct sim_warp *w)
-{
-    const struct sy_dev *d = w->launch->d;
-    return w->launch->kernel == SY_KERNEL_ldispatch && *(const sy_u32 *)(d->heap + d->at.stop);
-}
-
 /* --- reads and writes ------------------------------------------------------------------------- */
 
 static void check_read(struct sim_warp *w, const uint8_t *word, struct sim_cell *cell,
@@ -184,6 +176,23 @@ static void check_read(struct sim_warp *w, const uint8_t *word, struct sim_cell 
         race(w, word, "a read", kind, "write", cell->write_slot);
 }
 
+/* Kernels may load what they then do not use: the rest of 16 bytes whose first word says that there
+ * is nothing (how compilers cut such a load is theirs), and shared memory, which begins as garbage.
+ * After a fault the latency dispatch treats the ids of a route that was never dispatched as it
+ * treats the caller's: as any bits. */
+static void undefined(const struct sim_warp *w, const uint8_t *word, const struct sim_page *page)
+{
+    const struct sim_cell *unit = sim_cell_of((const uint8_t *)((uintptr_t)word & ~(uintptr_t)15));
+    const sy_u32 *stop = (const sy_u32 *)(w->launch->d->heap + w->launch->d->at.stop);
+    char where[SIM_WHERE];
+    if (page->place == SIM_PRIVATE &&
+        !(unit[0].flags & unit[1].flags & unit[2].flags & unit[3].flags & SIM_UNDEFINED))
+        return;
+    if (w->launch->kernel == SY_KERNEL_ldispatch && (stop[0] || stop[1]))
+        return;
+    sim_violate(SIM_CHECK_STALE, "a read of %s, which nobody has written", sim_where(word, where));
+}
+
 void sim_note_read(struct sim_warp *w, const void *p, size_t bytes, enum sim_access_kind kind,
                    uint32_t slot, uint32_t count)
 {
@@ -193,15 +202,8 @@ void sim_note_read(struct sim_warp *w, const void *p, size_t bytes, enum sim_acc
     for (; word < first + bytes; word += 4, cell++) {
         uint16_t mask = bytes >= 4 ? SIM_BYTES : bytes_of(first, bytes, word);
         check_read(w, word, cell, mask, kind);
-        /* Kernels may load what they then do not use: rests of 16 bytes, and of shared memory,
-         * which begins as garbage. */
-        if (cell->flags & SIM_UNDEFINED && kind != SIM_BY_BULK &&
-            (page->place == SIM_HEAP || (page->place == SIM_PRIVATE && bytes <= 8)) &&
-            !checks_inputs(w)) {
-            char where[SIM_WHERE];
-            sim_violate(SIM_CHECK_STALE, "a read of %s, which nobody has written",
-                        sim_where(word, where));
-        }
+        if (cell->flags & SIM_UNDEFINED && kind != SIM_BY_BULK && page->place != SIM_SHARED)
+            undefined(w, word, page);
         if (page->place == SIM_HEAP && kind != SIM_AS_WORD)
             sim_rule_read(w, page->rank, word, 4, cell);
         remember_read(cell, w, slot, count);
@@ -267,14 +269,14 @@ void sim_host_wrote(uint32_t rank, void *p, size_t bytes)
 
 /* --- the compiler's instrumentation ----------------------------------------------------------- */
 
+/* No point: how many of these there are is the compiler's choice, and seeds are to replay exactly.
+ */
 static void plain(const void *p, size_t bytes, int write)
 {
     struct sim_warp *w = sim_warp_now;
     if (!w || !sim_inside(p))
         return;
     sim_settle_doubt();
-    if (sim_page_of(p)->place == SIM_HEAP)
-        sim_point();
     if (write) {
         sim_note_write(w, (void *)(uintptr_t)p, bytes, SIM_PLAIN, w->slot, w->count);
         return;

@@ -11,6 +11,10 @@ SIM_OWN   := $(filter-out sim/kernels.c,$(wildcard sim/*.c))
 SIM_HOST  := $(filter-out src/boot/fds.c,$(wildcard src/api/*.c src/boot/*.c)) src/mem/heap_shm.c src/mem/ualloc.c
 SIM_PLAIN := $(filter-out src/base/os.c src/base/cuda_api.c,$(wildcard src/base/*.c)) \
              $(wildcard src/layout/*.c src/plan/*.c src/ref/*.c) src/rt/fiber.c
+# Loops of which the compiler makes calls are accesses, too.
+OBJCOPY   ?= objcopy
+SIM_CALLS := --redefine-sym memcpy=__tsan_memcpy --redefine-sym memmove=__tsan_memmove \
+             --redefine-sym memset=__tsan_memset
 SIM_FLAGS := -iquote sim -iquote tests/lib
 
 sim_objects = $(patsubst %.c,$(1)/%.o,$(SIM_OWN) $(SIM_HOST) $(SIM_PLAIN) sim/kernels.c)
@@ -21,6 +25,7 @@ $(1)/sim/kernels.o: sim/kernels.c
 	@echo "  CC    $$@"
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(SIM_FLAGS) $(2) -DSY_TARGET_SIM \
 	        $$(filter-out -fsanitize% -fno-sanitize%,$$(CFLAGS)) -fsanitize=thread -c -o $$@ $$<
+	$$(Q)$$(OBJCOPY) $$(SIM_CALLS) $$@
 
 $(1)/sim/%.o: sim/%.c
 	@mkdir -p $$(@D)
