@@ -29,7 +29,7 @@
 struct options {
     uint64_t first, end; /* seeds */
     double minutes;
-    int jobs, replay, bench, plant, list, quiet;
+    int jobs, replay, bench, plant, list, quiet, mute; /* mute: children say nothing */
     struct sim_wish wish;
 };
 
@@ -196,6 +196,8 @@ static int run_seed(const struct options *o, uint64_t seed)
 
 /* --- children --------------------------------------------------------------------------------- */
 
+#define VIOLATED 3 /* exit status of a child that has counted its failure */
+
 /* What a child tells its parent. */
 struct progress {
     volatile uint64_t seed, done, failed;
@@ -211,6 +213,8 @@ static double seconds(void)
 
 static void child(const struct options *o, struct progress *p, uint64_t step, double until)
 {
+    if (o->mute && !freopen("/dev/null", "w", stdout))
+        _exit(1);
     sim_arena_open();
     for (; p->seed < o->end && seconds() < until; p->seed += step) {
         alarm(SECONDS_PER_SEED + o->wish.ranks);
@@ -219,7 +223,7 @@ static void child(const struct options *o, struct progress *p, uint64_t step, do
             p->done++;
             p->check = (uint32_t)sim_violation.check;
             p->seed += step;
-            _exit(1);
+            _exit(VIOLATED);
         }
         p->done++;
     }
@@ -242,9 +246,11 @@ static int child_ended(const struct options *o, struct progress *p, uint64_t ste
 {
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
         return 0;
-    if (WIFSIGNALED(how)) {
-        printf("violated: crash: %s\n",
-               WTERMSIG(how) == SIGALRM ? "the seed hangs" : strsignal(WTERMSIG(how)));
+    if (!WIFEXITED(how) || WEXITSTATUS(how) != VIOLATED) {
+        const char *why = "the process ended";
+        if (WIFSIGNALED(how))
+            why = WTERMSIG(how) == SIGALRM ? "the seed hangs" : strsignal(WTERMSIG(how));
+        printf("violated: crash: %s\n", why);
         print_replay(o, p->seed);
         printf("FAILED %llu\n", (unsigned long long)p->seed);
         p->failed++;
@@ -358,8 +364,9 @@ static int run_plants(const struct options *given)
     struct options o = *given;
     struct progress sum;
     int passed = 0, failed = 0, most = 0;
+    o.mute = 1;
     for (int i = 1; sim_plant_at(i); i++) {
-        int ran = run_plant(given, i);
+        int ran = run_plant(&o, i);
         passed += ran >= 0;
         failed += ran < 0;
         most = ran > most ? ran : most;
@@ -367,6 +374,7 @@ static int run_plants(const struct options *given)
     o.first = 1;
     o.end = (uint64_t)most + 1 + NETWORK_EVERY;
     o.quiet = 1;
+    o.mute = 0;
     o.plant = -1;
     run_seeds(&o, 0, &sum);
     printf("without a plant: %llu seeds, %llu failed\n", (unsigned long long)sum.done,

@@ -566,6 +566,8 @@ static void draw_schedule(struct sim_scenario *s, const struct sim_wish *wish, s
         c->strategy = SIM_RANDOM;
         c->change_points = 0;
         c->slice = 64;
+        s->store_lag = 1;
+        s->copy_lag = 2;
     }
 }
 

@@ -11,6 +11,18 @@
 #include "base/verify.h"
 #include "report.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#endif
+#if defined(WITH_ASAN)
+void __asan_unpoison_memory_region(const volatile void *at, size_t bytes);
+#endif
+
 #define NONE UINT32_MAX
 #define PCT_EXPECTED_POINTS 20000 /* of a small world, for the places of the change points */
 
@@ -352,6 +364,16 @@ static void main_of_task(void *context)
     over();
 }
 
+/* A task that was killed has left its frames on the stack; AddressSanitizer must forget them. */
+static void forget_frames(const struct sy_fiber *fiber)
+{
+#if defined(WITH_ASAN)
+    __asan_unpoison_memory_region(fiber->stack, fiber->stack_bytes);
+#else
+    (void)fiber;
+#endif
+}
+
 static struct sim_task *take_task(void)
 {
     struct sim_task *t = s.spare;
@@ -398,6 +420,7 @@ struct sim_task *sim_spawn(struct sim_task *again, uint32_t rank, enum sim_kind 
     t->warp = NULL;
     t->joiners.first = NULL;
     t->error[0] = 0;
+    forget_frames(&t->fiber);
     sy_fiber_start(&t->fiber, main_of_task, t);
     make_runnable(t);
     s.live++;

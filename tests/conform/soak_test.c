@@ -44,10 +44,15 @@ struct report {
     char text[BATCH_TEXT];
 };
 
-static struct report *reports;
+/* What the processes share. */
+static struct shared {
+    _Atomic int id_ready; /* 1: it is there; -1: there is none */
+    sy_id id;             /* rank 0 makes it: whoever forks has no threads */
+    struct report reports[RANKS];
+} * sh;
+
 static int batches_wanted = 10000;
 static uint64_t seed = 1;
-static sy_id id;
 
 /* ---- 1. Measures ----------------------------------------------------------------------------- */
 
@@ -250,10 +255,14 @@ static sy_status open_soaker(struct soaker *s)
                          .rank = s->rank,
                          .ranks = RANKS,
                          .engine = SY_ENGINE_CPU,
-                         .id = id,
                          .experts_per_rank = experts_of};
     size_t heap = ROWS * ROW_BYTES;
-    sy_status status;
+    sy_status status = SY_OK;
+    if (!s->rank)
+        sh->id_ready = sy_id_create(&sh->id) == SY_OK ? 1 : -1;
+    while (!sh->id_ready)
+        sy_os_real.sleep_ns(1000000);
+    c.id = sh->id;
     for (int r = 0; r < RANKS; r++)
         c.experts += experts_of[r];
     c.topk_max = TOPK;
@@ -297,7 +306,7 @@ static void soak(int rank)
 {
     static struct soaker s;
     static struct sy_os os;
-    struct report *report = reports + rank, nothing = {0}, warm = {0};
+    struct report *report = sh->reports + rank, nothing = {0}, warm = {0};
     sy_status status;
     int done = 1;
     os = sy_os_real;
@@ -328,7 +337,6 @@ static void soak(int rank)
 static void ten_thousand(void)
 {
     pid_t pids[RANKS];
-    CHECK(sy_id_create(&id) == SY_OK, "no id: %s", sy_last_error());
     fflush(stdout);
     for (int r = 0; r < RANKS; r++) {
         pids[r] = fork();
@@ -336,7 +344,7 @@ static void ten_thousand(void)
             soak(r);
     }
     for (int r = 0; r < RANKS; r++) {
-        const struct report *p = reports + r;
+        const struct report *p = sh->reports + r;
         int how = 0;
         waitpid(pids[r], &how, 0);
         CHECK(p->ended && !how && !p->text[0], "rank %d, batch %d: %s (exit %d)", r, p->batches,
@@ -357,9 +365,8 @@ static void ten_thousand(void)
 
 int main(int argc, char **argv)
 {
-    reports = mmap(NULL, sizeof *reports * RANKS, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (reports == MAP_FAILED)
+    sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (sh == MAP_FAILED)
         return 1;
     if (argc > 1)
         batches_wanted = atoi(argv[1]);
