@@ -228,7 +228,7 @@ static sy_status set_latency(sy_route *route, const sy_route_input *in, struct s
                              sy_stream *stream)
 {
     sy_group *group = route->group;
-    struct sy_grid grid = {1, group->plan.machine.lanes > 1 ? 8 : 1, SY_ROUTE_SH_COUNTERS};
+    struct sy_grid grid = {1, group->plan.machine.lanes > 1 ? 8 : 1, SY_ROUTE_SH_GOALS};
     memset(&route->ids, 0, sizeof route->ids);
     if (!in->map.data) {
         route->ids = a->ids;
@@ -246,6 +246,7 @@ static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_str
     struct sy_work w = {.ranks = group->dev.ranks,
                         .experts = group->dev.experts,
                         .local_max = group->dev.local_max,
+                        .topk = a->r.topk,
                         .tokens = a->tokens};
     struct sy_cut cut;
     struct sy_grid grid;

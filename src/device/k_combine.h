@@ -298,7 +298,8 @@ SY_DEV struct sy_source sy_source_load(const struct sy_co *o, sy_u32 s)
     of.order = ((const sy_u32 *)SY_ROUTE_AT(r, recv_base))[s];
     of.row = ((const sy_u32 *)SY_ROUTE_AT(r, source_offsets))[s];
     if (SY_PLANT(SENDERS_PREFIX))
-        of.row = ((const sy_u32 *)SY_MINE(&o->a->d, want))[s * SY_BASE_HEAD];
+        of.row = (sy_u32)sy_glance64((const sy_u64 *)SY_OWN(&o->a->d, route_base) +
+                                     (sy_u64)s * (SY_BASE_HEAD + o->a->d.local_max));
     of.heap = o->a->d.peers[s];
     return of;
 }

@@ -1,17 +1,20 @@
 /* k_route.h - routing: from top-k ids to the place of every row, in throughput mode.
  *
- * All blocks run together (the host launches no more than fit). Steps, with a gate for all blocks
- * between them:
+ * All blocks run together (the host launches no more than fit). Block 0 talks to the peers; each of
+ * the others has a chunk of the tokens. With few blocks, block 0 has one, too.
  *
- *   count     each warp counts chunks of tokens: distinct ranks of a token, selections per expert
- *   scan      per rank and expert, the sums over earlier chunks
- *   exchange  block 0: tell every rank what comes, hear from every rank where it shall go
- *   place     each warp gives its chunks' selections their places and sends a record per row
+ *   count     a block counts its chunk: distinct ranks of a token, selections per expert
+ *   gate      all blocks have counted
+ *   exchange  block 0: tell every rank what comes, hear from every rank, answer where it shall go;
+ *             from what it has heard it makes the counts of what comes
+ *   scan      the other blocks meanwhile: per rank and expert, the sums over earlier chunks
+ *   place     with all ranks' answers, a block gives its selections their places and sends a record
+ *             per row
  *   receive   records of all sources become this rank's part of the route
  *
- * A warp takes a unit of 32 tokens at a time, a lane per token. For each rank and expert a word in
- * shared memory has a bit per token of the unit that goes there: its ones are the unit's count, the
- * ones below a token's bit the token's place among them.
+ * A block takes a unit of 32 tokens at a time, a lane per selection. For each rank and expert a
+ * word in shared memory has a bit per token of the unit that goes there: its ones are the unit's
+ * count, the ones below a token's bit the token's place among them.
  *
  * Counts and answers are words that prove themselves. A source's words for the next route come only
  * after this rank's answers to the last, and the answers only after the source's counts, so one
@@ -26,50 +29,85 @@
 
 #define SY_ROUTE_AMOUNT(d) ((d)->tokens_max) /* of route_arrive per operation */
 
+/* Lanes of all warps of the block share the work. */
+#define SY_FOR_BLOCK(i, c, n)                                                                      \
+    for (sy_u32 i = (c)->warp * SY_LANES + (c)->lane; i < (n); i += (c)->warps * SY_LANES)
+
+/* Totals are added up in so many copies, so that blocks do not queue for the same words. */
+#define SY_TOTALS_COPIES 8u
+
+SY_DEV sy_u32 *sy_totals(const struct sy_dev *d, sy_u32 copy)
+{
+    return (sy_u32 *)SY_MINE(d, route_totals) + copy * (SY_RANKS(d) + d->experts);
+}
+SY_DEV sy_u32 sy_total(const struct sy_dev *d, sy_u32 counter)
+{
+    sy_u32 sum = 0;
+    SY_UNROLL(8)
+    for (sy_u32 copy = 0; copy < SY_TOTALS_COPIES; copy++)
+        sum += sy_totals(d, copy)[counter];
+    return sum;
+}
+
 /* Counters of a chunk: [ranks] distinct tokens, [experts] selections. */
 SY_DEV sy_u32 *sy_hist(const struct sy_dev *d, sy_u32 chunk)
 {
     return (sy_u32 *)SY_MINE(d, hist) + (sy_u64)chunk * (SY_RANKS(d) + d->experts);
 }
 
-/* Answers: [ranks][SY_BASE_HEAD], then [experts] first places. */
-SY_DEV sy_u32 *sy_want(const struct sy_dev *d)
+/* Did all warps of the block succeed? Every warp gets the same answer, so the next barrier finds
+ * all of them or none. */
+SY_DEV int sy_block_agrees(struct sy_ctx *c, int ok)
 {
-    return (sy_u32 *)SY_MINE(d, want);
+    sy_u32 *agreed = (sy_u32 *)c->shared;
+    sy_block_sync(c);
+    if (c->warp == 0 && c->lane == 0)
+        *agreed = 1;
+    sy_block_sync(c);
+    if (!ok && c->lane == 0)
+        sy_store_shared(agreed, 0u);
+    sy_block_sync(c);
+    return (int)*agreed;
 }
 
-/* All blocks of the launch. Bounded; 0: leave. */
-SY_DEV int sy_route_gate(struct sy_ctx *c, const struct sy_op *op, sy_u32 which)
+/* What blocks wait for. The first two count blocks, the others are set by block 0. */
+enum {
+    SY_GATE_COUNTED = 0,
+    SY_GATE_SCANNED = 1,
+    SY_GATE_HEARD = 2, /* all ranks' counts have come                  */
+    SY_GATE_KNOWN = 3  /* ... and what they mean stands in the route   */
+};
+
+SY_DEV sy_u32 *sy_route_gate(const struct sy_dev *d, sy_u32 which)
 {
-    sy_u32 *gate = (sy_u32 *)SY_MINE(op->d, gate) + which, *go = (sy_u32 *)c->shared;
+    return (sy_u32 *)SY_MINE(d, gate) + which;
+}
+
+/* This block's work of one kind is done. */
+SY_DEV void sy_gate_arrive(struct sy_ctx *c, const struct sy_op *op, sy_u32 which)
+{
     sy_block_sync(c);
-    if (c->blocks == 1)
-        return 1;
-    if (c->warp == 0) {
-        sy_fence_device(c);
-        if (c->lane == 0)
-            sy_add(gate, 1u);
-        int opened = sy_wait_own(c, op, gate, c->blocks);
-        if (c->lane == 0)
-            *go = (sy_u32)opened;
-    }
-    sy_block_sync(c);
-    return (int)*go; /* the same for all warps: the next barrier finds all or none */
+    if (c->warp)
+        return;
+    sy_fence_device(c);
+    if (c->lane == 0)
+        sy_add(sy_route_gate(op->d, which), 1u);
+}
+
+/* Until a gate has seen n arrivals. By one warp. Bounded; 0: leave. */
+SY_DEV int sy_gate_wait(struct sy_ctx *c, const struct sy_op *op, sy_u32 which, sy_u32 n)
+{
+    return sy_wait_own(c, op, sy_route_gate(op->d, which), n);
 }
 
 /* --- units ---------------------------------------------------------------------------------- */
 
-#define SY_UNIT 32u
+/* Tokens. */
+#define SY_UNIT(a) SY_ROUTE_UNIT(SY_TOPK(&(a)->r))
+#define SY_NO_ROW 0xffffffffu      /* the selection is not the first of its token on its rank */
+#define SY_ROW_DROPPED 0x80000000u /* it is, but the row does not fit there                   */
 
-struct sy_unit {
-    sy_u32 first, n;       /* tokens                                                       */
-    sy_u32 *tokens;        /* [ranks + experts]: bit i: token first + i goes there         */
-    sy_u32 repeats;        /* per lane: selections of an expert that its token has already */
-    struct sy_goal *goals; /* [ranks], while rows are placed                         */
-};
-
-/* What a row to a rank needs to know of it. In shared memory, so that a token's rows do not each
- * wait for the same loads. */
+/* What a row to a rank needs to know of it. */
 struct sy_goal {
     sy_u32 *records; /* at the place of the unit's first row there */
     sy_u32 order;    /* of that row                                */
@@ -82,6 +120,56 @@ struct sy_goal {
 
 SY_STATIC_ASSERT(sizeof(struct sy_goal) == SY_ROUTE_GOAL_BYTES, "shape.h cuts the memory");
 
+#define SY_NO_CHUNK 0xffffffffu
+
+/* A block's unit: everything in shared memory. Selections are numbered token * K + k. */
+struct sy_unit {
+    sy_u32 chunk;          /* of this block, or SY_NO_CHUNK: it only talks                    */
+    sy_u32 first, n;       /* tokens                                                          */
+    sy_u32 *heard;         /* block 0: what all sources announced                             */
+    sy_u32 *want;          /* [ranks][SY_BASE_HEAD], [experts]: the answers                   */
+    sy_u32 *before;        /* [ranks + experts]: counts of this source's tokens before        */
+    sy_u32 *tokens;        /* [ranks + experts]: bit i: token first + i goes there            */
+    sy_u32 *fits;          /* [ranks]: the same of the rows that fit there                    */
+    sy_u32 *records;       /* [ranks]: how many this block has sent                           */
+    struct sy_goal *goals; /* [ranks]                                                         */
+    sy_s32 *ids;           /* [selection]                                                     */
+    sy_s32 *pos;           /* [selection]: its place at its rank, or -1                       */
+    sy_u32 *rows;          /* [selection]: the rank that its token's row goes to, or SY_NO_ROW */
+    sy_s32 *at;            /* [selection]: where that row goes                                */
+    sy_u32 *repeats;       /* 1: some token has an expert twice                               */
+};
+
+SY_DEV sy_u32 *sy_carve(sy_u32 **at, sy_u32 words)
+{
+    sy_u32 *p = *at;
+    *at += words;
+    return p;
+}
+
+SY_DEV struct sy_unit sy_unit_of(struct sy_ctx *c, const struct sy_route_args *a)
+{
+    sy_u32 R = SY_RANKS(&a->d), all = R + a->d.experts,
+           selections = SY_ROUTE_SELECTIONS(SY_TOPK(&a->r));
+    sy_u32 *at = (sy_u32 *)(c->shared + SY_ROUTE_SH_GOALS);
+    struct sy_unit u;
+    u.chunk = c->block - (c->blocks - a->chunks);
+    u.first = u.n = 0;
+    u.repeats = (sy_u32 *)c->shared + 1;
+    u.goals = (struct sy_goal *)sy_carve(&at, R * (SY_ROUTE_GOAL_BYTES / 4u));
+    u.want = sy_carve(&at, R * SY_BASE_HEAD + a->d.experts);
+    u.heard = sy_carve(&at, SY_HEARD_BYTES(R, a->d.local_max) / 4u);
+    u.before = sy_carve(&at, all);
+    u.tokens = sy_carve(&at, all);
+    u.fits = sy_carve(&at, R);
+    u.records = sy_carve(&at, R);
+    u.ids = (sy_s32 *)sy_carve(&at, selections);
+    u.pos = (sy_s32 *)sy_carve(&at, selections);
+    u.rows = sy_carve(&at, selections);
+    u.at = (sy_s32 *)sy_carve(&at, selections);
+    return u;
+}
+
 SY_DEV struct sy_dev_tensor sy_route_ids(const struct sy_route_args *a)
 {
     struct sy_dev_tensor t;
@@ -93,96 +181,113 @@ SY_DEV struct sy_dev_tensor sy_route_ids(const struct sy_route_args *a)
     return t;
 }
 
-/* Enters a token of the unit. keep: gets its ids, or NULL. Per lane. */
-SY_DEV void sy_unit_enter(const struct sy_route_args *a, struct sy_unit *u,
-                          const struct sy_dev_tensor *ids, sy_u32 i, sy_s32 *keep)
+/* Enters selection x. Per lane. */
+SY_DEV void sy_unit_enter(const struct sy_route_args *a, struct sy_unit *u, sy_u32 x)
 {
-    sy_u32 K = SY_TOPK(&a->r), *by_expert = u->tokens + SY_RANKS(&a->d);
-    for (sy_u32 k = 0; k < K; k += 8) {
-        struct sy_eight e = sy_eight_ids(&a->d, &a->r, ids, u->first + i, k);
-        SY_UNROLL(8)
-        for (sy_u32 j = 0; j < 8; j++) {
-            if (keep && k + j < K)
-                keep[k + j] = e.id[j];
-            if (e.id[j] < 0)
-                continue;
-            sy_set_bits(u->tokens + e.rank[j], 1u << i);
-            u->repeats += sy_set_bits(by_expert + e.id[j], 1u << i) >> i & 1u;
-        }
+    sy_u32 K = SY_TOPK(&a->r), bit = 1u << x / K, k = x % K, rank;
+    sy_s32 id = u->ids[x];
+    int first_id = 1, first_rank = 1;
+    u->rows[x] = SY_NO_ROW;
+    if (id < 0)
+        return;
+    rank = sy_owner(&a->d, id);
+    for (sy_u32 o = x - k; o < x; o++) {
+        sy_s32 other = u->ids[o];
+        first_id &= other != id;
+        first_rank &= other < 0 || sy_owner(&a->d, other) != rank;
     }
+    if (first_rank) {
+        u->rows[x] = rank;
+        sy_add(u->tokens + rank, bit);
+    }
+    if (first_id)
+        sy_add(u->tokens + SY_RANKS(&a->d) + (sy_u32)id, bit);
+    else
+        sy_store_shared(u->repeats, 1u);
 }
 
-/* The unit that begins at `first`, with all its tokens. ids: the caller's, which the route then
- * keeps, or the route's own. */
-SY_DEV struct sy_unit sy_unit_begin(struct sy_ctx *c, const struct sy_route_args *a,
-                                    const struct sy_dev_tensor *ids, int keep, sy_u32 first,
-                                    sy_u32 end)
+/* Makes the unit that begins at `first`. ids: the caller's, which the route then keeps, or the
+ * route's own. */
+SY_DEV void sy_unit_load(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u,
+                         const struct sy_dev_tensor *ids, int keep, sy_u32 first, sy_u32 end)
 {
-    struct sy_unit u;
-    sy_u32 words = SY_RANKS(&a->d) + a->d.experts, K = SY_TOPK(&a->r);
-    sy_s32 *own = (sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    u.first = first;
-    u.n = sy_min_u32(SY_UNIT, end - first);
-    u.tokens = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS) + c->warp * words;
-    u.goals = (struct sy_goal *)(c->shared + SY_ROUTE_SH_GOALS(SY_RANKS(&a->d), a->d.experts,
-                                                               a->d.local_max, c->warps)) +
-              c->warp * SY_RANKS(&a->d);
-    u.repeats = 0;
-    sy_warp_sync(c);
-    SY_FOR (i, c, words) {
-        u.tokens[i] = 0;
+    sy_u32 K = SY_TOPK(&a->r);
+    sy_s32 *own = (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)first * K;
+    u->first = first;
+    u->n = first < end ? sy_min_u32(SY_UNIT(a), end - first) : 0;
+    sy_block_sync(c);
+    SY_FOR_BLOCK (x, c, u->n * K) {
+        sy_s32 id = sy_read_id(&a->d, &a->r, ids, first + x / K, x % K);
+        u->ids[x] = id;
+        if (keep)
+            own[x] = id;
     }
-    sy_warp_sync(c);
-    SY_FOR (i, c, u.n) {
-        sy_unit_enter(a, &u, ids, i, keep ? own + (sy_u64)(first + i) * K : 0);
+    SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
+        u->tokens[i] = 0;
     }
-    sy_warp_sync(c);
-    return u;
+    if (c->warp == 0 && c->lane == 0)
+        *u->repeats = 0;
+    sy_block_sync(c);
+    SY_FOR_BLOCK (x, c, u->n * K) {
+        sy_unit_enter(a, u, x);
+    }
+    sy_block_sync(c);
 }
 
-/* Adds the unit to a chunk's counters. */
-SY_DEV void sy_unit_add(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_unit *u,
-                        sy_u32 *hist, int first)
+/* The unit is over: adds it to the counts before. */
+SY_DEV void sy_unit_add(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
 {
     sy_u32 K = SY_TOPK(&a->r), R = SY_RANKS(&a->d);
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids);
-    SY_FOR (i, c, R + a->d.experts) {
-        hist[i] = (first ? 0 : hist[i]) + sy_ones(u->tokens[i]);
+    SY_FOR_BLOCK (i, c, R + a->d.experts) {
+        u->before[i] += sy_ones(u->tokens[i]);
     }
-    if (!sy_any(c, u->repeats != 0))
+    if (!sy_load_shared(u->repeats))
         return;
-    sy_fence_device(c);
-    sy_warp_sync(c);
-    SY_FOR (i, c, u->n) {
-        const sy_s32 *own = ids + (sy_u64)(u->first + i) * K;
-        for (sy_u32 k = 0; k < K; k++)
-            if (own[k] >= 0 && !sy_is_first_of(own, k))
-                sy_add(hist + R + own[k], 1u);
+    sy_block_sync(c);
+    SY_FOR_BLOCK (x, c, u->n * K) {
+        if (u->ids[x] >= 0 && !sy_is_first_of(u->ids + x / K * K, x % K))
+            sy_add(u->before + R + u->ids[x], 1u);
     }
-    sy_fence_device(c);
-    sy_warp_sync(c);
+    sy_block_sync(c);
 }
 
 /* --- count ---------------------------------------------------------------------------------- */
 
-SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 chunk)
+/* The end of a block's tokens. */
+SY_DEV sy_u32 sy_chunk_end(const struct sy_route_args *a, sy_u32 chunk)
 {
+    return sy_min_u32((chunk + 1) * a->chunk_tokens, a->tokens);
+}
+
+SY_DEV void sy_route_count(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
+{
+    sy_u32 chunk = u->chunk;
     sy_s32 *own = (sy_s32 *)SY_ROUTE_AT(&a->r, ids);
+    sy_u32 *hist = sy_hist(&a->d, chunk);
+    sy_u32 *totals = sy_totals(&a->d, chunk % SY_TOTALS_COPIES);
     struct sy_dev_tensor ids = a->map.data ? sy_route_ids(a) : a->ids;
-    sy_u32 first = chunk * a->chunk_tokens, K = SY_TOPK(&a->r);
-    sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
-    for (sy_u32 t = first; a->map.data && t < end; t++)
+    sy_u32 first = chunk * a->chunk_tokens, end = sy_chunk_end(a, chunk), K = SY_TOPK(&a->r);
+    for (sy_u32 t = first + c->warp; a->map.data && t < end; t += c->warps)
         sy_read_map(c, &a->d, &a->r, &a->map, t, own + (sy_u64)t * K);
-    for (sy_u32 t = first; t < end; t += SY_UNIT) {
-        struct sy_unit u = sy_unit_begin(c, a, &ids, !a->map.data, t, end);
-        sy_unit_add(c, a, &u, sy_hist(&a->d, chunk), t == first);
+    SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
+        u->before[i] = 0;
+    }
+    for (sy_u32 t = first; t < end; t += SY_UNIT(a)) {
+        sy_unit_load(c, a, u, &ids, !a->map.data, t, end);
+        sy_unit_add(c, a, u);
+    }
+    sy_block_sync(c);
+    SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
+        hist[i] = u->before[i];
+        if (u->before[i])
+            sy_add(totals + i, u->before[i]);
     }
 }
 
 /* --- scan ----------------------------------------------------------------------------------- */
 
-/* Turns one counter of all chunks into sums of the chunks before; the total goes behind the last.
- * A lane takes SCAN neighbours, so that their loads do not wait for each other. */
+/* Turns one counter of all chunks into sums of the chunks before. A lane takes SCAN neighbours, so
+ * that their loads do not wait for each other. */
 #define SY_SCAN 4u
 
 SY_DEV void sy_route_scan(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 counter)
@@ -206,24 +311,49 @@ SY_DEV void sy_route_scan(struct sy_ctx *c, const struct sy_route_args *a, sy_u3
         }
         before += all;
     }
-    if (c->lane == 0)
-        sy_hist(d, a->chunks)[counter] = before;
 }
 
-/* The same for few chunks: a lane per counter. */
+/* The same for few chunks, a lane per counter. */
 SY_DEV void sy_route_scan_few(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 worker,
                               sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
-    for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) + d->experts;
-         i += workers * SY_LANES) {
-        sy_u32 sum = 0;
-        for (sy_u32 chunk = 0; chunk <= a->chunks; chunk++) {
-            sy_u32 n = chunk < a->chunks ? sy_hist(d, chunk)[i] : 0;
-            sy_hist(d, chunk)[i] = sum;
-            sum += n;
+    sy_u32 counters = SY_RANKS(d) + d->experts;
+    for (sy_u32 i = worker * SY_LANES + c->lane; i < counters; i += workers * SY_LANES) {
+        sy_u32 before = 0;
+        for (sy_u32 base = 0; base < a->chunks; base += SY_SCAN) {
+            sy_u32 n[SY_SCAN];
+            SY_UNROLL(4)
+            for (sy_u32 j = 0; j < SY_SCAN; j++)
+                n[j] = base + j < a->chunks ? sy_hist(d, base + j)[i] : 0;
+            SY_UNROLL(4)
+            for (sy_u32 j = 0; j < SY_SCAN; j++) {
+                if (base + j < a->chunks)
+                    sy_hist(d, base + j)[i] = before;
+                before += n[j];
+            }
         }
     }
+}
+
+/* All that block 0 does not do while it talks to the peers; alone it does this, too. */
+SY_DEV void sy_route_meanwhile(struct sy_ctx *c, const struct sy_route_args *a)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes);
+    sy_u32 *returns = (sy_u32 *)SY_ROUTE_AT(&a->r, returns);
+    sy_u32 *due = (sy_u32 *)SY_ROUTE_AT(&a->r, due);
+    sy_u32 *live = (sy_u32 *)SY_ROUTE_AT(&a->r, live);
+    sy_u32 helpers = c->blocks > 1 ? c->blocks - 1 : 1, me = c->blocks > 1 ? c->block - 1 : 0;
+    sy_u32 worker = c->warp * helpers + me, workers = helpers * c->warps;
+    if (a->chunks <= 4 * SY_SCAN)
+        sy_route_scan_few(c, a, worker, workers);
+    else
+        for (sy_u32 i = worker; i < SY_RANKS(d) + d->experts; i += workers)
+            sy_route_scan(c, a, i);
+    for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) * a->r.chunks;
+         i += workers * SY_LANES)
+        goes[i] = returns[i] = due[i] = live[i] = 0;
 }
 
 /* --- exchange ------------------------------------------------------------------------------- */
@@ -233,142 +363,149 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
                           sy_u32 p)
 {
     const struct sy_dev *d = &a->d;
-    const sy_u32 *totals = sy_hist(d, a->chunks);
     sy_u64 *to = (sy_u64 *)SY_PEER(d, p, route_count);
     sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
     sy_u32 first = d->firsts[p], local = d->firsts[p + 1] - first;
     to += (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max);
     SY_FOR (e, c, local) {
-        sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, totals[SY_RANKS(d) + first + e]));
+        sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, sy_total(d, SY_RANKS(d) + first + e)));
     }
     if (c->lane == 0) {
-        sy_put64(to + SY_COUNT_ROWS, sy_word(op->epoch, totals[p]));
+        sy_put64(to + SY_COUNT_ROWS, sy_word(op->epoch, sy_total(d, p)));
         sy_put64(to + SY_COUNT_CHECK, sy_word(op->epoch, a->check));
         sy_put64(to + SY_COUNT_BAD, sy_word(op->epoch, ~(sy_u32)(bad >> 32) + 1u));
         sy_put64(to + SY_COUNT_VALUE, sy_word(op->epoch, (sy_u32)bad));
     }
 }
 
-/* Answers: where each source's rows shall go. The warps share the work. */
-SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
+/* Answers to source s: where its rows shall go. The same sums as in counts.h, straight from what
+ * was heard, because all sources wait for them. */
+SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
+                            const sy_u32 *heard, sy_u32 s)
 {
     const struct sy_dev *d = &a->d;
-    const sy_u32 *base = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base);
-    const sy_s32 *begin = (const sy_s32 *)SY_ROUTE_AT(&a->r, slab_begin);
-    const sy_s32 *offset = (const sy_s32 *)SY_ROUTE_AT(&a->r, expert_offsets);
-    sy_u32 words = SY_BASE_HEAD + d->local, turns = sy_div_up(words, SY_LANES);
-    for (sy_u32 u = c->warp; u < SY_RANKS(d) * turns; u += c->warps) {
-        sy_u32 s = (d->rank + u / turns) % SY_RANKS(d), i = u % turns * SY_LANES + c->lane;
-        sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base);
-        sy_u32 v = i == SY_BASE_ROWS ? base[s] : a->r.capacity;
-        if (i >= words)
-            continue;
-        if (i >= SY_BASE_HEAD) {
-            sy_u32 e = i - SY_BASE_HEAD;
-            v = (sy_u32)begin[e * SY_RANKS(d) + s];
-            v += SY_LAYOUT(&a->r) == SY_L_PACKED ? (sy_u32)offset[e] : 0;
+    sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base);
+    sy_u32 base = 0, before = 0;
+    to += (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
+    for (sy_u32 p = 0; p < s; p++)
+        base += sy_announced(d, heard, p, SY_COUNT_ROWS);
+    if (c->lane == 0) {
+        sy_put64(to + SY_BASE_ROWS, sy_word(op->epoch, base));
+        sy_put64(to + SY_BASE_CAPACITY, sy_word(op->epoch, a->r.capacity));
+    }
+    for (sy_u32 at = 0; at < d->local; at += SY_LANES) {
+        sy_u32 e = at + c->lane, n = 0, begin = 0, all, sum;
+        for (sy_u32 p = 0; e < d->local && p < SY_RANKS(d); p++) {
+            begin = p == s ? n : begin;
+            n += sy_announced(d, heard, p, SY_COUNT_HEAD + e);
         }
-        sy_put64(to + (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max) + i, sy_word(op->epoch, v));
+        sum = before + sy_scan(c, sy_div_up(n, a->r.alignment) * a->r.alignment, &all);
+        before += all;
+        begin += SY_LAYOUT(&a->r) == SY_L_PACKED ? sum : 0;
+        if (e < d->local)
+            sy_put64(to + SY_BASE_HEAD + e, sy_word(op->epoch, begin));
     }
 }
 
 /* Keeps one word of rank p's answer. Returns what is wrong with it, or 0. Per lane. */
-SY_DEV sy_u32 sy_route_keep(const struct sy_route_args *a, sy_u32 p, sy_u32 i, sy_u32 v)
+SY_DEV sy_u32 sy_route_keep(const struct sy_route_args *a, struct sy_unit *u, sy_u32 p, sy_u32 i,
+                            sy_u32 v)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 *want = sy_want(d), first = d->firsts[p], slabs = d->firsts[p + 1] - first;
+    sy_u32 first = d->firsts[p], slabs = d->firsts[p + 1] - first;
     if (i >= SY_BASE_HEAD) {
-        want[SY_RANKS(d) * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
+        u->want[SY_RANKS(d) * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
         return 0;
     }
-    want[p * SY_BASE_HEAD + i] = v;
+    u->want[p * SY_BASE_HEAD + i] = v;
     if (i == SY_BASE_ROWS)
         return v > SY_RANKS(d) * a->r.tokens_limit || v >> 31 ? SY_FAULT_BYTES : 0;
     if (SY_LAYOUT(&a->r) == SY_L_RANK)
         slabs = SY_RANKS(d);
     else if (SY_LAYOUT(&a->r) != SY_L_SLABS)
         slabs = 1;
-    ((sy_u32 *)SY_ROUTE_AT(&a->r, extent))[p] = v * slabs;
+    if (u->chunk == 0)
+        ((sy_u32 *)SY_ROUTE_AT(&a->r, extent))[p] = v * slabs;
     return 0;
 }
 
-/* Waits for all ranks' answers, checks them and keeps them. The warps share the work. */
-SY_DEV int sy_route_answered(struct sy_ctx *c, const struct sy_route_args *a,
-                             const struct sy_op *op)
+/* Waits for rank p's words from lane number `at` on. 0: leave. */
+SY_DEV int sy_route_answer_of(struct sy_ctx *c, const struct sy_route_args *a,
+                              const struct sy_op *op, struct sy_unit *u, sy_u32 p, sy_u32 at)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 turns = sy_div_up(SY_BASE_HEAD + d->local_max, SY_LANES), wrong = 0;
-    for (sy_u32 u = c->warp; u < SY_RANKS(d) * turns; u += c->warps) {
-        sy_u32 p = u / turns, i = u % turns * SY_LANES + c->lane, v = 0;
-        int in = i < SY_BASE_HEAD + d->firsts[p + 1] - d->firsts[p];
-        const sy_u64 *from = (const sy_u64 *)SY_OWN(d, route_base);
-        from += (sy_u64)p * (SY_BASE_HEAD + d->local_max) + i;
-        if (!sy_wait_word(c, op, in ? from : 0, op->epoch, SY_FAULT_BASE, p, &v))
-            return 0;
-        if (!in)
-            continue;
-        sy_u32 what = sy_route_keep(a, p, i, v);
-        if (what)
-            sy_raise(c, op, sy_missed(d, what, p, from));
-        wrong |= what;
-    }
+    sy_u32 i = at + c->lane, v = 0, wrong = 0;
+    int in = i < SY_BASE_HEAD + d->firsts[p + 1] - d->firsts[p];
+    const sy_u64 *from = (const sy_u64 *)SY_OWN(d, route_base);
+    from += (sy_u64)p * (SY_BASE_HEAD + d->local_max) + i;
+    if (!sy_wait_word(c, op, in ? from : 0, op->epoch, SY_FAULT_BASE, p, &v))
+        return 0;
+    if (in)
+        wrong = sy_route_keep(a, u, p, i, v);
+    if (wrong)
+        sy_raise(c, op, sy_missed(d, wrong, p, from));
     return !sy_any(c, wrong != 0);
+}
+
+/* Waits for all ranks' answers, checks them and keeps them. The warps of the block share the work.
+ * By then block 0 has heard all counts: a rank that is late with those has been blamed for that. */
+SY_DEV int sy_route_answered(struct sy_ctx *c, const struct sy_route_args *a,
+                             const struct sy_op *op, struct sy_unit *u)
+{
+    sy_u32 turns = sy_div_up(SY_BASE_HEAD + a->d.local_max, SY_LANES);
+    int ok = 1;
+    for (sy_u32 x = c->warp; ok && x < SY_RANKS(&a->d) * turns; x += c->warps)
+        ok = sy_route_answer_of(c, a, op, u, x / turns, x % turns * SY_LANES);
+    return sy_block_agrees(c, ok);
 }
 
 /* Block 0. Returns 0 to all warps when the group is lost. */
 SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
-                             const struct sy_op *op)
+                             const struct sy_op *op, struct sy_unit *u)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 *ready = (sy_u32 *)c->shared;
-    /* Nobody needs the chunks' counters between scan and place. */
-    sy_u32 *heard = (sy_u32 *)(c->shared + SY_ROUTE_SH_COUNTERS);
-    if (c->warp == 0 && c->lane == 0)
-        *ready = 1;
-    sy_block_sync(c);
     for (sy_u32 p = c->warp; p < SY_RANKS(d); p += c->warps)
         sy_route_tell(c, a, op, (d->rank + p) % SY_RANKS(d));
-    if (!sy_hear(c, op, &a->r, (const sy_u64 *)SY_OWN(d, route_count), a->check, heard, c->warp,
-                 c->warps) &&
-        c->lane == 0)
-        sy_store_shared(ready, 0u);
-    sy_block_sync(c);
-    if (!*ready)
+    sy_fence_publish(c); /* before the answers: the records of the route before have been taken */
+    if (!sy_block_agrees(c, sy_hear(c, op, &a->r, (const sy_u64 *)SY_OWN(d, route_count), a->check,
+                                    u->heard, c->warp, c->warps)))
         return 0;
+    if (c->warp == c->warps - 1 && c->lane == 0)
+        sy_store_word(sy_route_gate(d, SY_GATE_HEARD), 1u);
+    for (sy_u32 i = c->warp; i < SY_RANKS(d); i += c->warps)
+        sy_route_answer(c, a, op, u->heard, (d->rank + i) % SY_RANKS(d));
     if (c->warp == 0)
-        sy_counts(c, d, &a->r, heard);
-    sy_block_sync(c);
-    sy_fence_publish(c); /* the records of the route before have been taken */
-    sy_route_answer(c, a, op);
-    if (!sy_route_answered(c, a, op) && c->lane == 0)
-        sy_store_shared(ready, 0u);
-    sy_block_sync(c);
-    return (int)*ready;
+        sy_counts(c, d, &a->r, u->heard);
+    SY_FOR_BLOCK (i, c, SY_TOTALS_COPIES * (SY_RANKS(d) + d->experts)) {
+        sy_totals(d, 0)[i] = 0; /* all warps have told */
+    }
+    sy_gate_arrive(c, op, SY_GATE_KNOWN);
+    return 1;
 }
 
 /* --- place ---------------------------------------------------------------------------------- */
 
 /* The place of a selection in the layout of its rank, or -1: dropped. `nth`: its place among this
  * source's selections of the expert. */
-SY_DEV sy_s32 sy_place_of(const struct sy_route_args *a, sy_u32 id, sy_u32 nth)
+SY_DEV sy_s32 sy_place_of(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 id,
+                          sy_u32 nth)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 rank = sy_owner(d, id);
-    sy_u32 capacity = sy_want(d)[rank * SY_BASE_HEAD + SY_BASE_CAPACITY];
-    sy_u32 at = sy_want(d)[SY_RANKS(d) * SY_BASE_HEAD + id] + nth;
+    sy_u32 rank = sy_owner(d, (sy_s32)id);
+    sy_u32 capacity = u->want[rank * SY_BASE_HEAD + SY_BASE_CAPACITY];
+    sy_u32 at = u->want[SY_RANKS(d) * SY_BASE_HEAD + id] + nth;
     if (at >= capacity)
         return -1;
     return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_SLABS ? (id - d->firsts[rank]) * capacity + at : at);
 }
 
-SY_DEV void sy_unit_goals(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_unit *u,
-                          const sy_u32 *hist)
+SY_DEV void sy_unit_goals(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
 {
     const struct sy_dev *d = &a->d;
-    SY_FOR (p, c, SY_RANKS(d)) {
-        const sy_u32 *want = sy_want(d) + p * SY_BASE_HEAD;
+    SY_FOR_BLOCK (p, c, SY_RANKS(d)) {
+        const sy_u32 *want = u->want + p * SY_BASE_HEAD;
         struct sy_goal *goal = u->goals + p;
-        sy_u32 base = want[SY_BASE_ROWS], capacity = want[SY_BASE_CAPACITY], nth = hist[p];
+        sy_u32 base = want[SY_BASE_ROWS], capacity = want[SY_BASE_CAPACITY], nth = u->before[p];
         int by_rank = SY_LAYOUT(&a->r) == SY_L_RANK;
         goal->records = (sy_u32 *)SY_PEER(d, p, route_meta) + (sy_u64)(base + nth) * d->meta_words;
         goal->order = base + nth;
@@ -376,162 +513,243 @@ SY_DEV void sy_unit_goals(struct sy_ctx *c, const struct sy_route_args *a, const
         goal->nth = nth;
         goal->capacity = by_rank ? (d->rank + 1) * capacity : capacity;
         goal->first = d->firsts[p];
+        u->fits[p] = 0;
+        u->records[p] += sy_ones(u->tokens[p]);
     }
-    sy_warp_sync(c);
 }
 
-/* Selections of `id` that repeat one of the same token, in the unit's tokens before the i-th. Few
+/* Selections of `id` that repeat one of the same token, in the unit before selection x. Few
  * routings have any. Per lane. */
-SY_DEV sy_u32 sy_unit_repeats(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 i,
-                              sy_s32 id)
+SY_DEV sy_u32 sy_unit_repeats(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 x)
 {
     sy_u32 K = SY_TOPK(&a->r), n = 0;
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)u->first * K;
-    for (sy_u32 t = 0; t < i; t++) {
+    sy_s32 id = u->ids[x];
+    for (sy_u32 t = 0; t <= x / K; t++) {
         sy_u32 same = 0;
-        for (sy_u32 k = 0; k < K; k++)
-            same += ids[t * K + k] == id;
-        n += same ? same - 1 : 0;
+        for (sy_u32 o = t * K; o < t * K + K && o < x; o++)
+            same += u->ids[o] == id;
+        n += t == x / K ? same : same ? same - 1 : 0;
     }
     return n;
 }
 
-/* The places of a token's selections, in the layouts by expert. Per lane. */
-SY_DEV void sy_route_number(const struct sy_route_args *a, const struct sy_unit *u,
-                            const sy_u32 *hist, sy_u32 i, int repeats)
+/* The place of selection x, in the layouts by expert. Per lane. */
+SY_DEV void sy_route_number(const struct sy_route_args *a, struct sy_unit *u, sy_u32 x, int repeats)
 {
-    sy_u32 K = SY_TOPK(&a->r), R = SY_RANKS(&a->d), below = (1u << i) - 1u;
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)(u->first + i) * K;
-    sy_s32 *pos = (sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)(u->first + i) * K;
-    for (sy_u32 k = 0; k < K; k++) {
-        sy_s32 id = ids[k], at = -1;
-        if (id >= 0 && sy_by_expert(SY_LAYOUT(&a->r))) {
-            sy_u32 nth = hist[R + (sy_u32)id] + sy_ones(u->tokens[R + (sy_u32)id] & below);
-            for (sy_u32 o = 0; repeats && o < k; o++)
-                nth += ids[o] == id;
-            if (repeats)
-                nth += sy_unit_repeats(a, u, i, id);
-            at = sy_place_of(a, (sy_u32)id, nth);
-        }
-        pos[k] = at;
+    sy_u32 K = SY_TOPK(&a->r), R = SY_RANKS(&a->d), below = (1u << x / K) - 1u;
+    sy_s32 id = u->ids[x], at = -1;
+    if (id >= 0 && sy_by_expert(SY_LAYOUT(&a->r))) {
+        sy_u32 nth = u->before[R + (sy_u32)id] + sy_ones(u->tokens[R + (sy_u32)id] & below);
+        at = sy_place_of(a, u, (sy_u32)id, nth + (repeats ? sy_unit_repeats(a, u, x) : 0));
     }
+    u->pos[x] = at;
+    ((sy_s32 *)SY_ROUTE_AT(&a->r, pos))[(sy_u64)u->first * K + x] = at;
 }
 
-/* The place that a token's row on `rank` is sent to; -1: none. By expert: that of the first
- * selection there which fits. nth: its number among the unit's rows there. */
-SY_DEV sy_s32 sy_row_target(const struct sy_route_args *a, const struct sy_goal *goal,
-                            const sy_s32 *ids, const sy_s32 *pos, sy_u32 rank, sy_u32 nth)
+/* How many of the unit's rows to `rank` come before that of token i. */
+SY_DEV sy_u32 sy_unit_nth(const struct sy_unit *u, sy_u32 rank, sy_u32 i)
 {
-    if (!sy_by_expert(SY_LAYOUT(&a->r)))
-        return goal->row + nth < goal->capacity || SY_PLANT(PAST_CAPACITY)
-                   ? (sy_s32)(goal->row + nth)
-                   : -1;
-    for (sy_u32 k = 0; k < SY_TOPK(&a->r); k++)
-        if (ids[k] >= 0 && sy_owner(&a->d, ids[k]) == rank && pos[k] >= 0)
-            return pos[k];
-    return -1;
+    sy_u32 before = (1u << i) - 1u;
+    return sy_ones(u->tokens[rank] & (SY_PLANT(HASH_ORDER) ? ~before << 1 : before));
 }
 
-/* Writes the record of a row to its receiver. Per lane. */
-SY_DEV void sy_row_record(const struct sy_route_args *a, const struct sy_goal *goal, sy_u32 *to,
-                          sy_u32 token, sy_u32 rank, sy_u32 fan_at, const sy_s32 *ids,
-                          const sy_s32 *pos)
+/* Where the row goes that selection x is the first of, if it fits. By expert: to the place of the
+ * first selection there which fits. Per lane. */
+SY_DEV void sy_row_target(const struct sy_route_args *a, struct sy_unit *u, sy_u32 x)
 {
+    sy_u32 K = SY_TOPK(&a->r), i = x / K, rank = u->rows[x];
+    const struct sy_goal *goal = u->goals + rank;
+    sy_s32 row = -1;
+    if (rank == SY_NO_ROW)
+        return;
+    if (!sy_by_expert(SY_LAYOUT(&a->r))) {
+        sy_u32 place = goal->row + sy_unit_nth(u, rank, i);
+        if (place < goal->capacity || SY_PLANT(PAST_CAPACITY))
+            row = (sy_s32)place;
+    } else {
+        for (sy_u32 o = x; o < i * K + K && row < 0; o++)
+            if (u->pos[o] >= 0 && sy_owner(&a->d, u->ids[o]) == rank)
+                row = u->pos[o];
+    }
+    u->at[x] = row;
+    if (row < 0)
+        u->rows[x] = rank | SY_ROW_DROPPED;
+    else
+        sy_add(u->fits + rank, 1u << i);
+}
+
+/* What selection x has to say to its own rank: the row's entry among the token's destinations, and
+ * what is left of these. Per lane. */
+SY_DEV void sy_route_row(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 x)
+{
+    sy_u32 K = SY_TOPK(&a->r), k = x % K, rank = u->rows[x], token = u->first + x / K;
+    sy_u32 fan = 0, fan_at = 0;
+    struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
+    for (sy_u32 o = x - k; o < x - k + K; o++) {
+        fan += !(u->rows[o] & SY_ROW_DROPPED);
+        fan_at += u->rows[o] < rank;
+    }
+    if (k == 0)
+        ((sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token] = fan;
+    if (k >= fan && k < SY_FAN(&a->r))
+        dst[k].rank = SY_NO_RANK;
+    if (rank & SY_ROW_DROPPED)
+        return;
+    const struct sy_goal *goal = u->goals + rank;
+    sy_u32 nth = sy_unit_nth(u, rank, x / K);
+    struct sy_v16 to = {{rank, (sy_u32)u->at[x], goal->order + nth, goal->nth + nth}};
+    sy_set16(dst + fan_at, to);
+}
+
+/* The place of the n-th bit that is set. */
+SY_DEV sy_u32 sy_nth_one(sy_u32 bits, sy_u32 n)
+{
+    sy_u32 at = 0;
+    SY_UNROLL(5)
+    for (sy_u32 wide = 16; wide; wide /= 2) {
+        sy_u32 below = sy_ones(bits >> at & ((1u << wide) - 1u));
+        at += n >= below ? wide : 0;
+        n -= n >= below ? below : 0;
+    }
+    return at;
+}
+
+/* Four words, from number w on, of the record of token first + i for its receiver. Per lane. */
+SY_DEV struct sy_v16 sy_record_words(const struct sy_route_args *a, const struct sy_unit *u,
+                                     sy_u32 rank, sy_u32 i, sy_u32 w)
+{
+    sy_u32 K = SY_TOPK(&a->r), fan_at = 0, dropped = 0;
     int by_expert = sy_by_expert(SY_LAYOUT(&a->r));
-    SY_UNROLL(3)
-    for (sy_u32 w = 0; w < SY_META_SEL + SY_TOPK(&a->r); w += 4) {
-        struct sy_v16 v;
-        for (sy_u32 i = 0; i < 4; i++) {
-            sy_u32 k = w + i - SY_META_SEL, word = ~0u;
-            if (w + i == SY_META_TOKEN)
-                word = token;
-            else if (w + i == SY_META_FAN)
-                word = fan_at;
-            else if (k < SY_TOPK(&a->r) && ids[k] >= 0 && sy_owner(&a->d, ids[k]) == rank)
-                word = by_expert ? (sy_u32)pos[k] : (sy_u32)ids[k] - goal->first;
-            v.w[i] = word;
-        }
-        sy_put16(to + w, v);
+    struct sy_v16 v;
+    for (sy_u32 o = i * K; w == 0 && o < i * K + K; o++) {
+        fan_at += u->rows[o] < rank;
+        dropped |= u->rows[o] == (rank | SY_ROW_DROPPED);
     }
+    SY_UNROLL(4)
+    for (sy_u32 j = 0; j < 4; j++) {
+        sy_u32 k = w + j - SY_META_SEL, word = ~0u;
+        if (w + j == SY_META_TOKEN)
+            word = u->first + i;
+        else if (w + j == SY_META_FAN)
+            word = dropped ? SY_NOT_DELIVERED : fan_at;
+        else if (k < K && u->ids[i * K + k] >= 0 && sy_owner(&a->d, u->ids[i * K + k]) == rank)
+            word = (sy_u32)(by_expert ? u->pos[i * K + k]
+                                      : u->ids[i * K + k] - (sy_s32)u->goals[rank].first);
+        v.w[j] = word;
+    }
+    return v;
 }
 
-/* A token's row to one rank: its entry among the destinations, and the record. Returns 1 if it is
- * delivered. Per lane. */
-SY_DEV sy_u32 sy_route_row(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 i,
-                           sy_u32 rank, sy_u32 fan_at)
+/* The records of the unit's rows on a rank. They are neighbours there, so lanes that are neighbours
+ * write what crosses a link as whole lines. By `warps` warps, of which this one is the n-th. */
+SY_DEV void sy_unit_records(struct sy_ctx *c, const struct sy_route_args *a,
+                            const struct sy_unit *u, sy_u32 rank, sy_u32 n, sy_u32 warps)
 {
     const struct sy_goal *goal = u->goals + rank;
-    sy_u32 token = u->first + i, before = (1u << i) - 1u;
-    sy_u32 nth = sy_ones(u->tokens[rank] & (SY_PLANT(HASH_ORDER) ? ~before << 1 : before));
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * SY_TOPK(&a->r);
-    const sy_s32 *pos = (const sy_s32 *)SY_ROUTE_AT(&a->r, pos) + (sy_u64)token * SY_TOPK(&a->r);
-    struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
-    sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes) + rank * a->r.chunks;
-    sy_u32 *due = (sy_u32 *)SY_ROUTE_AT(&a->r, due);
-    sy_s32 row = sy_row_target(a, goal, ids, pos, rank, nth);
-    sy_row_record(a, goal, goal->records + (sy_u64)nth * a->d.meta_words, token, rank,
-                  row >= 0 ? fan_at : SY_NOT_DELIVERED, ids, pos);
-    if (row < 0)
-        return 0;
-    struct sy_v16 to = {{rank, (sy_u32)row, goal->order + nth, goal->nth + nth}};
-    sy_set16(dst + fan_at, to);
-    sy_add(goes + ((goal->nth + nth) >> SY_CHUNK_SHIFT), 1u);
-    sy_add(due + (token >> SY_CHUNK_SHIFT) * SY_RANKS(&a->d) + rank, 1u);
-    return 1;
-}
-
-/* A token's rows, in the order of ranks. Per lane. */
-SY_DEV void sy_route_rows(const struct sy_route_args *a, const struct sy_unit *u, sy_u32 i)
-{
-    sy_u32 K = SY_TOPK(&a->r), token = u->first + i, fan = 0;
-    const sy_s32 *ids = (const sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)token * K;
-    struct sy_dst *dst = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
-    for (sy_u32 base = 0; base < SY_RANKS(&a->d); base += 32) {
-        sy_u32 ranks = 0;
-        for (sy_u32 k = 0; k < K; k++) {
-            sy_u32 rank = ids[k] < 0 ? ~0u : sy_owner(&a->d, ids[k]);
-            if (rank - base < 32u)
-                ranks |= 1u << (rank - base);
-        }
-        for (; ranks; ranks &= ranks - 1)
-            fan += sy_route_row(a, u, i, base + sy_lowest(ranks), fan);
+    sy_u32 tokens = u->tokens[rank], pieces = sy_div_up(SY_META_SEL + SY_TOPK(&a->r), 4);
+    sy_u32 all = sy_ones(tokens) * pieces;
+    for (sy_u32 y = n * SY_LANES + c->lane; y < all; y += warps * SY_LANES) {
+        sy_u32 nth = y / pieces, w = y % pieces * 4;
+        sy_put16(goal->records + (sy_u64)nth * a->d.meta_words + w,
+                 sy_record_words(a, u, rank, sy_nth_one(tokens, nth), w));
     }
-    ((sy_u32 *)SY_ROUTE_AT(&a->r, fan))[token] = fan;
-    for (; fan < SY_FAN(&a->r); fan++)
-        dst[fan].rank = SY_NO_RANK;
 }
 
-/* Tells each receiver how many records of the unit are there. */
+/* The lowest n bits that are set. */
+SY_DEV sy_u32 sy_first_bits(sy_u32 bits, sy_u32 n)
+{
+    sy_u32 rest = bits;
+    while (rest && n--)
+        rest &= rest - 1;
+    return bits & ~rest;
+}
+
+/* What goes to rank p and is to come back, by chunks. The unit's rows there are neighbours, so they
+ * lie in two chunks at most. Per lane. */
+SY_DEV void sy_unit_count_rows(const struct sy_route_args *a, struct sy_unit *u, sy_u32 p)
+{
+    sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes) + p * a->r.chunks;
+    sy_u32 *due = (sy_u32 *)SY_ROUTE_AT(&a->r, due) + p;
+    sy_u32 chunk = u->goals[p].nth >> SY_CHUNK_SHIFT, fits = u->fits[p], tokens = u->tokens[p];
+    sy_u32 room = SY_CHUNK_ROWS - (u->goals[p].nth & (SY_CHUNK_ROWS - 1u));
+    sy_u32 here = fits & (room < SY_UNIT(a) ? sy_first_bits(tokens, room) : ~0u),
+           beyond = fits & ~here;
+    if (fits)
+        sy_add(due + (u->first >> SY_CHUNK_SHIFT) * SY_RANKS(&a->d), sy_ones(fits));
+    if (here)
+        sy_add(goes + chunk, sy_ones(here));
+    if (beyond)
+        sy_add(goes + chunk + 1, sy_ones(beyond));
+}
+
+SY_DEV void sy_unit_place(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
+{
+    sy_u32 selections = u->n * SY_TOPK(&a->r);
+    sy_u32 each = c->warps > SY_RANKS(&a->d) ? c->warps / SY_RANKS(&a->d) : 1; /* warps per rank */
+    int repeats = (int)sy_load_shared(u->repeats);
+    sy_unit_goals(c, a, u);
+    SY_FOR_BLOCK (x, c, selections) {
+        sy_route_number(a, u, x, repeats);
+    }
+    sy_block_sync(c);
+    SY_FOR_BLOCK (x, c, selections) {
+        sy_row_target(a, u, x);
+    }
+    sy_block_sync(c);
+    for (sy_u32 v = c->warp; v < SY_RANKS(&a->d) * each; v += c->warps)
+        sy_unit_records(c, a, u, v / each, v % each, each);
+    sy_mark(c, 10);
+}
+
+/* What stays here of the unit. */
+SY_DEV void sy_unit_keep(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
+{
+    SY_FOR_BLOCK (x, c, u->n * SY_TOPK(&a->r)) {
+        sy_route_row(a, u, x);
+    }
+    SY_FOR_BLOCK (p, c, SY_RANKS(&a->d)) {
+        sy_unit_count_rows(a, u, p);
+    }
+}
+
+/* Tells each receiver how many records of this block are there. */
 SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a,
                             const struct sy_unit *u)
 {
-    const struct sy_dev *d = &a->d;
     sy_fence_publish(c);
-    SY_FOR (p, c, SY_RANKS(d)) {
-        sy_u32 n = sy_ones(u->tokens[p]);
-        if (n)
-            sy_signal_add((sy_u32 *)SY_PEER(d, p, route_arrive) + d->rank, n);
+    SY_FOR (p, c, SY_RANKS(&a->d)) {
+        if (u->records[p])
+            sy_signal_add((sy_u32 *)SY_PEER(&a->d, p, route_arrive) + a->d.rank, u->records[p]);
     }
 }
 
-SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, sy_u32 chunk)
+/* Places the chunk of this block, and tells each receiver how many records are there. A chunk that
+ * is one unit is still at hand. */
+SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
 {
     struct sy_dev_tensor ids = sy_route_ids(a);
-    sy_u32 first = chunk * a->chunk_tokens, *hist = sy_hist(&a->d, chunk);
-    sy_u32 end = sy_min_u32(first + a->chunk_tokens, a->tokens);
-    for (sy_u32 t = first; t < end; t += SY_UNIT) {
-        struct sy_unit u = sy_unit_begin(c, a, &ids, 0, t, end);
-        int repeats = sy_any(c, u.repeats != 0);
-        sy_unit_goals(c, a, &u, hist);
-        SY_FOR (i, c, u.n) {
-            sy_route_number(a, &u, hist, i, repeats);
-            sy_route_rows(a, &u, i);
-        }
-        sy_warp_sync(c);
-        sy_route_signal(c, a, &u);
-        if (t + SY_UNIT < end)
-            sy_unit_add(c, a, &u, hist, 0);
+    sy_u32 first = u->chunk * a->chunk_tokens, end = sy_chunk_end(a, u->chunk);
+    SY_FOR_BLOCK (p, c, SY_RANKS(&a->d)) {
+        u->records[p] = 0;
     }
+    for (sy_u32 t = first; t < end; t += SY_UNIT(a)) {
+        if (first + SY_UNIT(a) < end)
+            sy_unit_load(c, a, u, &ids, 0, t, end);
+        else
+            sy_block_sync(c);
+        sy_unit_place(c, a, u);
+        if (t + SY_UNIT(a) >= end)
+            break;
+        sy_unit_keep(c, a, u);
+        sy_block_sync(c);
+        sy_unit_add(c, a, u);
+    }
+    sy_mark(c, 6);
+    sy_block_sync(c);
+    if (c->warp == 0)
+        sy_route_signal(c, a, u);
+    if (first < end)
+        sy_unit_keep(c, a, u); /* nobody waits for this */
 }
 
 /* --- receive -------------------------------------------------------------------------------- */
@@ -575,24 +793,25 @@ SY_DEV sy_u32 sy_route_take(const struct sy_route_args *a, sy_u32 source, sy_u32
     return 1;
 }
 
-/* One chunk of one source's records. */
-SY_DEV void sy_route_take_chunk(struct sy_ctx *c, const struct sy_route_args *a,
-                                const struct sy_op *op, sy_u32 source, sy_u32 chunk)
+#define SY_TAKE_SHIFT 5 /* records that a warp takes at a time, as a power of two */
+
+/* Records of one source from number `first` on. */
+SY_DEV void sy_route_take_some(struct sy_ctx *c, const struct sy_route_args *a,
+                               const struct sy_op *op, sy_u32 source, sy_u32 base, sy_u32 first,
+                               sy_u32 end)
 {
-    const sy_u32 *base = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base);
-    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    sy_u32 chunk = first >> SY_CHUNK_SHIFT, n = 0;
     sy_u32 *live = (sy_u32 *)SY_ROUTE_AT(&a->r, live) + source * a->r.chunks + chunk;
-    sy_u32 *live_all = (sy_u32 *)SY_ROUTE_AT(&a->r, live_all) + source, n = 0;
-    sy_u32 end = sy_min_u32((chunk + 1) << SY_CHUNK_SHIFT, (sy_u32)counts[source]);
-    for (sy_u32 nth = (chunk << SY_CHUNK_SHIFT) + c->lane; nth < end; nth += SY_LANES) {
-        sy_u32 got = sy_route_take(a, source, base[source] + nth);
+    sy_u32 *live_all = (sy_u32 *)SY_ROUTE_AT(&a->r, live_all) + source;
+    for (sy_u32 nth = first + c->lane; nth < end; nth += SY_LANES) {
+        sy_u32 got = sy_route_take(a, source, base + nth);
         if (got == 2)
             sy_raise(c, op, sy_missed(&a->d, SY_FAULT_BYTES, source, a->d.heap));
         n += got & 1u;
     }
     n = sy_sum(c, n);
     if (c->lane == 0) {
-        *live = n;
+        sy_add(live, n);
         sy_add(live_all, n);
     }
 }
@@ -601,15 +820,21 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
 {
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    const sy_u32 *bases = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
-    sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
-    for (sy_u32 u = worker; u < SY_RANKS(d) * a->r.chunks; u += workers) {
-        sy_u32 s = u % SY_RANKS(d), n = (sy_u32)counts[s];
-        if (n &&
-            !sy_wait_count(c, op, arrive + s, SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n,
+    sy_u32 parts = a->r.chunks << (SY_CHUNK_SHIFT - SY_TAKE_SHIFT);
+    sy_u32 worker = c->warp * c->blocks + c->block, workers = c->blocks * c->warps;
+    if (!sy_gate_wait(c, op, SY_GATE_KNOWN, 1))
+        return 0;
+    for (sy_u32 u = worker; u < SY_RANKS(d) * parts; u += workers) {
+        sy_u32 s = u % SY_RANKS(d), n = (sy_u32)counts[s], base = bases[s];
+        sy_u32 first = u / SY_RANKS(d) << SY_TAKE_SHIFT;
+        if (first >= n)
+            continue;
+        if (!sy_wait_count(c, op, arrive + s, SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n,
                            SY_FAULT_ROWS, s))
             return 0;
-        sy_route_take_chunk(c, a, op, s, u / SY_RANKS(d));
+        sy_route_take_some(c, a, op, s, base, first, sy_min_u32(first + (1u << SY_TAKE_SHIFT), n));
     }
     sy_mark(c, 9);
     return 1;
@@ -617,42 +842,52 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
-SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
+/* A block that has a chunk, once all have counted. */
+SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
+                          struct sy_unit *u)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 *goes = (sy_u32 *)SY_ROUTE_AT(&a->r, goes);
-    sy_u32 *returns = (sy_u32 *)SY_ROUTE_AT(&a->r, returns);
-    sy_u32 *due = (sy_u32 *)SY_ROUTE_AT(&a->r, due);
-    /* Neighbouring chunks in different blocks: there are fewer than warps. */
-    sy_u32 worker = c->warp * c->blocks + c->block, workers = c->blocks * c->warps;
-    sy_mark(c, 0);
-    for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
-        sy_route_count(c, a, chunk);
-    sy_mark(c, 1);
-    if (!sy_route_gate(c, op, 0))
-        return 0;
-    sy_mark(c, 2);
-    if (a->chunks <= SY_LANES)
-        sy_route_scan_few(c, a, worker, workers);
-    else
-        for (sy_u32 i = worker; i < SY_RANKS(d) + d->experts; i += workers)
-            sy_route_scan(c, a, i);
-    for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) * a->r.chunks;
-         i += workers * SY_LANES)
-        goes[i] = returns[i] = due[i] = 0;
+    const sy_u32 *hist = sy_hist(&a->d, u->chunk);
+    int open = 1;
+    if (c->block || c->blocks == 1)
+        sy_route_meanwhile(c, a);
     sy_mark(c, 3);
-    if (!sy_route_gate(c, op, 1))
+    if (c->block)
+        sy_gate_arrive(c, op, SY_GATE_SCANNED);
+    if (c->warp == 0)
+        open = sy_gate_wait(c, op, SY_GATE_SCANNED, c->blocks - 1) &&
+               sy_gate_wait(c, op, SY_GATE_HEARD, 1);
+    if (!sy_block_agrees(c, open))
         return 0;
     sy_mark(c, 4);
-    if (c->block == 0 && !sy_route_exchange(c, a, op))
+    SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
+        u->before[i] = hist[i];
+    }
+    if (!sy_route_answered(c, a, op, u))
         return 0;
     sy_mark(c, 5);
-    if (!sy_route_gate(c, op, 2))
-        return 0;
-    sy_mark(c, 6);
-    for (sy_u32 chunk = worker; chunk < a->chunks; chunk += workers)
-        sy_route_place(c, a, chunk);
+    sy_route_place(c, a, u);
     sy_mark(c, 7);
+    return 1;
+}
+
+SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
+{
+    struct sy_unit unit = sy_unit_of(c, a);
+    int open = 1;
+    sy_mark(c, 0);
+    if (unit.chunk != SY_NO_CHUNK)
+        sy_route_count(c, a, &unit);
+    sy_mark(c, 1);
+    sy_gate_arrive(c, op, SY_GATE_COUNTED);
+    if (c->warp == 0)
+        open = sy_gate_wait(c, op, SY_GATE_COUNTED, c->blocks);
+    if (!sy_block_agrees(c, open))
+        return 0;
+    sy_mark(c, 2);
+    if (c->block == 0 && !sy_route_exchange(c, a, op, &unit))
+        return 0;
+    if (unit.chunk != SY_NO_CHUNK && !sy_route_chunk(c, a, op, &unit))
+        return 0;
     return sy_route_receive(c, a, op);
 }
 
@@ -661,11 +896,11 @@ SY_DEV void sy_route_close(struct sy_ctx *c, const struct sy_route_args *a, cons
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
+    sy_u32 *gate = sy_route_gate(d, 0);
     SY_FOR (s, c, SY_RANKS(d)) {
         sy_signal_add(arrive + s, SY_ROUTE_AMOUNT(d) - (sy_u32)counts[s]);
     }
     if (c->lane == 0) {
-        sy_u32 *gate = (sy_u32 *)SY_MINE(d, gate);
         gate[0] = gate[1] = gate[2] = gate[3] = 0;
         *(sy_u64 *)SY_ROUTE_AT(&a->r, bad) = 0;
     }
@@ -685,12 +920,7 @@ SY_DEV void sy_k_route(struct sy_ctx *c, const struct sy_route_args *a)
         return;
     }
     /* After a route that could not be finished the gates stand as it left them. */
-    sy_u32 *go = (sy_u32 *)c->shared;
-    int lost = c->warp == 0 && sy_lost(c, &a->d);
-    if (c->warp == 0 && c->lane == 0)
-        *go = !lost;
-    sy_block_sync(c);
-    int whole = *go && sy_route_run(c, a, &op);
+    int whole = sy_block_agrees(c, c->warp != 0 || !sy_lost(c, &a->d)) && sy_route_run(c, a, &op);
     if (sy_op_leave(c, &op, 1) && whole)
         sy_route_close(c, a, &op);
 }

@@ -73,8 +73,8 @@ struct sy_route_args {
     struct sy_dev_tensor ids; /* one of the two                                        */
     struct sy_dev_tensor map;
     sy_u32 tokens;
-    sy_u32 chunk_tokens; /* tokens that one warp counts                           */
-    sy_u32 chunks;       /* ... and how many such chunks there are                */
+    sy_u32 chunk_tokens; /* of one block                                          */
+    sy_u32 chunks;       /* of the last so many blocks                            */
     sy_u32 check;
     sy_u32 only_ids; /* 1: latency mode with a map: just write the ids        */
 };

@@ -73,14 +73,23 @@ struct sy_ring_control {
 #define SY_LD_SH_BYTES(ranks, experts, local_max, topk, fan, tail_bytes, row_bytes)                \
     (SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes) + (row_bytes))
 
-/* The route kernel: header | counters of a unit, per warp (in between: what was heard) | goals. */
+/* The route kernel takes so many tokens at a time, a power of two: they are bits of a word, and
+ * what a block keeps of their selections is to fit. */
+#define SY_ROUTE_UNIT(topk)                                                                        \
+    ((topk) <= 64u     ? 32u                                                                       \
+     : (topk) <= 128u  ? 16u                                                                       \
+     : (topk) <= 256u  ? 8u                                                                        \
+     : (topk) <= 512u  ? 4u                                                                        \
+     : (topk) <= 1024u ? 2u                                                                        \
+                       : 1u)
+#define SY_ROUTE_SELECTIONS(topk) ((topk) <= 64u ? 32u * (topk) : (topk) <= 2048u ? 2048u : (topk))
+
+/* Its memory: header | goals | answers | what was heard | counts before | bits | rows that fit |
+ * records | ids, places, ranks and rows of selections. */
 #define SY_ROUTE_GOAL_BYTES 32u
-#define SY_ROUTE_SH_COUNTERS 64u
-#define SY_ROUTE_SH_GOALS(ranks, experts, local_max, warps)                                        \
-    SY_ALIGN_UP(SY_ROUTE_SH_COUNTERS + (warps) * ((ranks) + (experts)) * 4u +                      \
-                    SY_HEARD_BYTES(ranks, local_max),                                              \
-                16u)
-#define SY_ROUTE_SH_BYTES(ranks, experts, local_max, warps)                                        \
-    (SY_ROUTE_SH_GOALS(ranks, experts, local_max, warps) + (warps) * (ranks)*SY_ROUTE_GOAL_BYTES)
+#define SY_ROUTE_SH_GOALS 64u
+#define SY_ROUTE_SH_BYTES(ranks, experts, local_max, topk)                                         \
+    (SY_ROUTE_SH_GOALS + (ranks) * (SY_ROUTE_GOAL_BYTES + 6u * 4u) + (experts)*3u * 4u +           \
+     SY_HEARD_BYTES(ranks, local_max) + SY_ROUTE_SELECTIONS(topk) * 16u)
 
 #endif

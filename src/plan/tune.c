@@ -3,9 +3,12 @@
 
 #include <string.h>
 
-/* Tokens that a warp of the route kernel takes at a time, and a chunk is a multiple of
- * (device/k_route.h, SY_UNIT). */
+/* A chunk of the route kernel is a multiple of this; units are equal parts of it (layout/shape.h,
+ * SY_ROUTE_UNIT). */
 #define ROUTE_UNIT 32u
+
+/* With so many blocks one can be spared in routing, to do nothing but talk to the peers. */
+#define TALKER_BLOCKS 4u
 
 /* A store of 2 to 7 KB keeps the links even; larger ones queue up (GPU). A combine's pusher has one
  * store per row where a dispatch has several, and issuing them takes its time. */
@@ -170,29 +173,28 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
 
 uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max)
 {
-    uint64_t workers = (uint64_t)m->blocks_max * m->warps_max;
     uint64_t chunks = (tokens_max + ROUTE_UNIT - 1) / ROUTE_UNIT;
-    return chunks < workers ? chunks : workers;
+    return chunks < 1 ? 1 : chunks < m->blocks_max ? chunks : m->blocks_max;
 }
 
-/* A block per chunk, until there are no more blocks; their other warps help with what follows. */
+/* A block per unit, until there are no more blocks, and one that has none. A lane per selection, if
+ * K is 8 (GPU). */
 sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
                        uint32_t *chunk_tokens, uint32_t *chunks)
 {
-    uint32_t warps = m->lanes > 1 ? 8 : 1, workers, units;
-    while (warps > 1 &&
-           SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, warps) > m->shared_max)
-        warps /= 2;
-    cut->shared_bytes = SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, warps);
+    uint32_t units = (w->tokens + ROUTE_UNIT - 1) / ROUTE_UNIT;
+    int talker = m->blocks_max >= TALKER_BLOCKS && units > 1;
+    uint32_t most = m->blocks_max - (talker ? 1 : 0);
+    cut->warps = m->lanes > 1 ? 8 : 1;
+    cut->shared_bytes = SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, w->topk);
     if (cut->shared_bytes > m->shared_max)
-        return sy_fail(SY_UNSUPPORTED, "counters of %u ranks and %u experts do not fit a block",
-                       w->ranks, w->experts);
-    units = (w->tokens + ROUTE_UNIT - 1) / ROUTE_UNIT;
-    cut->warps = warps;
-    cut->blocks = units ? least(units, m->blocks_max) : 1;
-    workers = cut->blocks * warps;
-    *chunk_tokens = units ? (units + workers - 1) / workers * ROUTE_UNIT : ROUTE_UNIT;
-    *chunks = (w->tokens + *chunk_tokens - 1) / *chunk_tokens;
+        return sy_fail(SY_UNSUPPORTED,
+                       "counters of %u ranks and %u experts, and %u ids per token, do not fit a "
+                       "block",
+                       w->ranks, w->experts, w->topk);
+    *chunk_tokens = units ? (units + most - 1) / most * ROUTE_UNIT : ROUTE_UNIT;
+    *chunks = units ? (w->tokens + *chunk_tokens - 1) / *chunk_tokens : 1;
+    cut->blocks = *chunks + (talker ? 1 : 0);
     return SY_OK;
 }
 

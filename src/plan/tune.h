@@ -42,7 +42,8 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
 sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
 sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
 
-/* chunk_tokens and chunks: how the route kernel counts. */
+/* chunk_tokens, chunks: the last `chunks` blocks take so many tokens each; a block more than those
+ * talks to the peers. */
 sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
                        uint32_t *chunk_tokens, uint32_t *chunks);
 

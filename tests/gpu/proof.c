@@ -317,6 +317,7 @@ static void run_route(int g)
     struct sy_work w = {.ranks = (uint32_t)ranks,
                         .experts = EXPERTS,
                         .local_max = (uint32_t)limits.local_max,
+                        .topk = TOPK,
                         .tokens = tokens};
     struct sy_cut cut;
     memset(&a, 0, sizeof a);

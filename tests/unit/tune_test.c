@@ -162,7 +162,9 @@ static void routing(void)
         }
         CHECK((uint64_t)chunk * chunks >= w.tokens, "%u chunks of %u for %u tokens", chunks, chunk,
               w.tokens);
-        CHECK(!chunks || (uint64_t)chunk * (chunks - 1) < w.tokens, "an empty chunk");
+        CHECK(chunks == 1 || (uint64_t)chunk * (chunks - 1) < w.tokens, "an empty chunk");
+        CHECK(cut.blocks - chunks <= 1, "%u chunks, %u blocks", chunks, cut.blocks);
+        CHECK(chunk % SY_ROUTE_UNIT(w.topk) == 0, "units that end elsewhere");
         CHECK(chunks <= sy_route_chunks_max(&m, w.tokens_most), "%u chunks, memory for %llu",
               chunks, (unsigned long long)sy_route_chunks_max(&m, w.tokens_most));
         CHECK(cut.blocks >= 1 && cut.blocks <= m.blocks_max && cut.shared_bytes <= m.shared_max,
