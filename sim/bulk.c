@@ -226,13 +226,11 @@ void sy_sim_load_bulk(sy_u64 *gate, void *stage, const void *from, sy_u32 bytes)
     check_units(stage, from, bytes);
     sim_event("loads", from, bytes);
     w->loads++;
-    if (sim_inside(from)) {
-        sim_land_seen(w, from, bytes);
-        sim_note_read(w, from, bytes, SIM_BY_BULK, w->slot + 3, w->loads);
-    }
+    sim_must_be_inside(from);
+    sim_land_seen(w, from, bytes);
+    sim_note_read(w, from, bytes, SIM_BY_BULK, w->slot + 3, w->loads);
     sim_note_write(w, stage, bytes, SIM_BY_BULK, w->slot + 3, w->loads);
-    if (sim_inside(from))
-        copy_undefined(stage, from, bytes);
+    copy_undefined(stage, from, bytes);
     b = begin(stage, from, bytes);
     b->load = 1;
     b->gate = gate;
@@ -261,6 +259,7 @@ void sy_sim_store_bulk(void *to, const void *stage, sy_u32 bytes)
     sim_point();
     check_units(to, stage, bytes);
     sim_event("stores in bulk", to, bytes);
+    sim_must_be_inside(to);
     if (!sim_inside(stage) || sim_page_of(stage)->place != SIM_SHARED)
         misuse(stage, "a bulk store from outside of shared memory");
     sim_note_read(w, stage, bytes, SIM_BY_BULK, w->slot + 2, w->batches + 1);

@@ -1,18 +1,44 @@
 /* clock.c - see clock.h. */
-#define _POSIX_C_SOURCE 200809L /* posix_memalign */
+#define _GNU_SOURCE /* MAP_NORESERVE */
 #include "clock.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/verify.h"
 
-static uint32_t words;          /* of eight counts */
+#define PARTS_MAX (1u << 26)
+
+static uint32_t length;         /* parts of a clock; in fours */
 static struct sim_snap *unused; /* snapshots that nobody refers to */
+
+/* --- parts ------------------------------------------------------------------------------------ */
+
+typedef uint32_t count4 __attribute__((vector_size(16)));
+
+uint32_t (*sim_parts)[SIM_PART];
+static uint32_t *refs;
+static uint32_t part_count,
+    free_part; /* free_part: the first of a list through their first words */
+
+static void *reserve(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    SY_ASSERT(at != MAP_FAILED);
+    return at;
+}
 
 void sim_clocks_open(uint32_t slots)
 {
-    words = (slots + 7) / 8;
+    length = (slots + 4 * SIM_PART - 1) / (4 * SIM_PART) * 4;
+    if (!sim_parts) {
+        sim_parts = reserve(PARTS_MAX * sizeof *sim_parts);
+        refs = reserve(PARTS_MAX * sizeof *refs);
+    }
+    part_count = 1; /* 0: all zero */
+    free_part = 0;
 }
 
 void sim_clocks_close(void)
@@ -24,45 +50,154 @@ void sim_clocks_close(void)
     }
 }
 
-static void *take(size_t bytes)
+static uint32_t take_part(void)
 {
-    void *p = NULL;
-    int error = posix_memalign(&p, 32, bytes);
-    SY_ASSERT(!error);
-    return p;
+    uint32_t part = free_part;
+    if (part) {
+        free_part = sim_parts[part][0];
+    } else {
+        part = part_count++;
+        SY_ASSERT(part < PARTS_MAX);
+    }
+    refs[part] = 1;
+    return part;
 }
 
-static sim_count8 most(sim_count8 a, sim_count8 b)
+static uint32_t hold(uint32_t part)
 {
-    sim_count8 more = (sim_count8)(a > b);
-    return (a & more) | (b & ~more);
+    refs[part] += part != 0;
+    return part;
 }
 
-static void join(sim_count8 *to, const sim_count8 *from)
+static void drop(uint32_t part)
 {
-    for (uint32_t i = 0; i < words; i++)
-        to[i] = most(to[i], from[i]);
+    if (!part || --refs[part])
+        return;
+    sim_parts[part][0] = free_part;
+    free_part = part;
+}
+
+/* Makes *at a part that nobody else has. */
+static uint32_t *own(uint32_t *at)
+{
+    uint32_t had = *at;
+    if (!had || refs[had] > 1) {
+        *at = take_part();
+        memcpy(sim_parts[*at], sim_parts[had], sizeof *sim_parts);
+        drop(had);
+    }
+    return sim_parts[*at];
+}
+
+static int any(count4 v)
+{
+    uint64_t half[2];
+    memcpy(half, &v, sizeof half);
+    return (half[0] | half[1]) != 0;
+}
+
+/* Returns which of the two parts had nothing to add to the other, or 0. The caller holds `from`. */
+static uint32_t join_part(uint32_t *to, uint32_t from)
+{
+    count4 mine[SIM_PART / 4], other[SIM_PART / 4], more = {0}, less = {0};
+    uint32_t had = *to;
+    memcpy(mine, sim_parts[had], sizeof mine);
+    memcpy(other, sim_parts[from], sizeof other);
+    for (uint32_t i = 0; i < SIM_PART / 4; i++) {
+        more |= (count4)(other[i] > mine[i]);
+        less |= (count4)(other[i] < mine[i]);
+    }
+    if (!any(more))
+        return hold(from);
+    if (!any(less)) {
+        *to = hold(from);
+        return had;
+    }
+    for (uint32_t i = 0; i < SIM_PART / 4; i++) {
+        count4 later = (count4)(other[i] > mine[i]);
+        mine[i] = (other[i] & later) | (mine[i] & ~later);
+    }
+    memcpy(own(to), mine, sizeof mine);
+    return hold(from);
+}
+
+static void join_some(uint32_t *to, uint32_t *less, const uint32_t *from)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t other = from[i];
+        if (!other || other == to[i] || other == less[i])
+            continue;
+        other = join_part(to + i, other);
+        drop(less[i]);
+        less[i] = other;
+    }
+}
+
+/* Four at a time: most of them it has. */
+static void join(uint32_t *to, uint32_t *less, const uint32_t *from)
+{
+    for (uint32_t i = 0; i < length; i += 4) {
+        count4 has, met, comes;
+        memcpy(&has, to + i, sizeof has);
+        memcpy(&met, less + i, sizeof met);
+        memcpy(&comes, from + i, sizeof comes);
+        if (any((count4)(comes != has) & (count4)(comes != met) & comes))
+            join_some(to + i, less + i, from + i);
+    }
+}
+
+static void join_in_place(uint32_t *to, const uint32_t *from)
+{
+    for (uint32_t i = 0; i < length; i++)
+        if (from[i] && from[i] != to[i])
+            drop(join_part(to + i, from[i]));
+}
+
+/* less: of `to`, or NULL. */
+static void copy(uint32_t *to, uint32_t *less, const uint32_t *from)
+{
+    for (uint32_t i = 0; i < length; i++) {
+        if (to[i] == from[i])
+            continue;
+        drop(to[i]);
+        to[i] = hold(from[i]);
+        if (less) {
+            drop(less[i]);
+            less[i] = 0;
+        }
+    }
+}
+
+static void clear(uint32_t *part)
+{
+    for (uint32_t i = 0; i < length; i++)
+        drop(part[i]);
+    memset(part, 0, length * sizeof *part);
 }
 
 /* --- clocks ----------------------------------------------------------------------------------- */
 
 void sim_clock_init(struct sim_clock *c)
 {
-    c->v = take(words * sizeof *c->v);
-    memset(c->v, 0, words * sizeof *c->v);
+    c->part = calloc(2 * length, sizeof *c->part);
+    SY_ASSERT(c->part);
+    c->less = c->part + length;
     c->used = 0;
 }
 
 void sim_clock_free(struct sim_clock *c)
 {
-    free(c->v);
-    c->v = NULL;
+    sim_clock_clear(c);
+    free(c->part);
+    c->part = NULL;
 }
 
 void sim_clock_clear(struct sim_clock *c)
 {
-    if (c->used)
-        memset(c->v, 0, words * sizeof *c->v);
+    if (c->used) {
+        clear(c->part);
+        clear(c->less);
+    }
     c->used = 0;
 }
 
@@ -70,58 +205,58 @@ void sim_clock_join(struct sim_clock *to, const struct sim_clock *from)
 {
     if (!from->used)
         return;
-    if (to->used)
-        join(to->v, from->v);
-    else
-        memcpy(to->v, from->v, words * sizeof *to->v);
+    join(to->part, to->less, from->part);
     to->used = 1;
 }
 
 void sim_clock_copy(struct sim_clock *to, const struct sim_clock *from)
 {
-    if (!from->used) {
-        sim_clock_clear(to);
-        return;
-    }
-    memcpy(to->v, from->v, words * sizeof *to->v);
-    to->used = 1;
+    copy(to->part, to->less, from->part);
+    to->used = from->used;
 }
 
 void sim_clock_join_snap(struct sim_clock *to, const struct sim_snap *from)
 {
     if (!from || (from->slot && sim_clock_get(to, from->slot) >= from->count))
         return;
-    join(to->v, from->v);
+    join(to->part, to->less, from->part);
     to->used = 1;
+}
+
+void sim_clock_set(struct sim_clock *c, uint32_t slot, uint32_t count)
+{
+    own(c->part + slot / SIM_PART)[slot % SIM_PART] = count;
+    c->used = 1;
 }
 
 /* --- snapshots -------------------------------------------------------------------------------- */
 
-static struct sim_snap *blank(uint32_t slot, uint32_t count)
+static struct sim_snap *snap_of(const uint32_t *part, uint32_t slot, uint32_t count)
 {
     struct sim_snap *s = unused;
     if (s)
         unused = s->next;
     else
-        s = take(sizeof *s + words * sizeof *s->v);
+        s = calloc(1, sizeof *s + length * sizeof *s->part);
+    SY_ASSERT(s);
     s->refs = 1;
     s->slot = slot;
     s->count = count;
     s->next = NULL;
+    copy(s->part, NULL, part);
     return s;
 }
 
 struct sim_snap *sim_snap_of(const struct sim_clock *c, uint32_t slot, uint32_t count)
 {
-    struct sim_snap *s = blank(slot, count);
-    memcpy(s->v, c->v, words * sizeof *s->v);
-    return s;
+    return snap_of(c->part, slot, count);
 }
 
 void sim_snap_drop(struct sim_snap *s)
 {
     if (!s || --s->refs)
         return;
+    clear(s->part);
     s->next = unused;
     unused = s;
 }
@@ -136,12 +271,10 @@ void sim_snap_put(struct sim_snap **to, struct sim_snap *now)
 /* Makes *to a snapshot of its own that may be changed. */
 static void separate(struct sim_snap **to)
 {
-    struct sim_snap *own;
-    if ((*to)->refs > 1) {
-        own = blank(0, 0);
-        memcpy(own->v, (*to)->v, words * sizeof *own->v);
-        sim_snap_drop(*to);
-        *to = own;
+    struct sim_snap *shared = *to;
+    if (shared->refs > 1) {
+        *to = snap_of(shared->part, 0, 0);
+        sim_snap_drop(shared);
     }
     (*to)->slot = (*to)->count = 0;
 }
@@ -154,10 +287,11 @@ void sim_snap_join(struct sim_snap **to, struct sim_snap *more)
         *to = sim_snap_ref(more);
         return;
     }
-    if (more->slot && ((const uint32_t *)(*to)->v)[more->slot] >= more->count)
+    if (more->slot &&
+        sim_parts[(*to)->part[more->slot / SIM_PART]][more->slot % SIM_PART] >= more->count)
         return;
     separate(to);
-    join((*to)->v, more->v);
+    join_in_place((*to)->part, more->part);
 }
 
 void sim_snap_join_clock(struct sim_snap **to, const struct sim_clock *more)
@@ -169,5 +303,5 @@ void sim_snap_join_clock(struct sim_snap **to, const struct sim_clock *more)
         return;
     }
     separate(to);
-    join((*to)->v, more->v);
+    join_in_place((*to)->part, more->part);
 }

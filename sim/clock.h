@@ -1,21 +1,25 @@
 /* clock.h - vector clocks: what a warp may know of the accesses of others.
  *
  * Every warp has four slots: its ordinary accesses, the writes of its bulk stores, their reads of
- * stages, and its bulk loads; every rank has one more, for its host. An access is stamped with its
+ * stages, and its bulk loads; every rank has two more, for its host. An access is stamped with its
  * slot and the slot's count. Another warp is ordered behind it if its clock has that count.
  *
  * A release makes a snapshot of the releaser's clock; the snapshot travels with the words that are
- * written later, and who acquires such a word joins it. */
+ * written later, and who acquires such a word joins it.
+ *
+ * Clocks are made of parts of 16 counts that they share and that do not change while they are
+ * shared: with 1,024 ranks a clock has 16,384 counts, and most of what a join meets it has. */
 #ifndef SIM_CLOCK_H
 #define SIM_CLOCK_H
 
 #include <stdint.h>
 
-typedef uint32_t sim_count8 __attribute__((vector_size(32)));
+#define SIM_PART 16u /* counts */
 
 struct sim_clock {
-    sim_count8 *v;
-    int used; /* 0: all zero */
+    uint32_t *part; /* numbers; 0: all zero                                        */
+    uint32_t *less; /* of each the part that was met last and had nothing to add   */
+    int used;       /* 0: all zero                                                 */
 };
 
 /* Immutable once shared. `slot` and `count` name the release: who has that count of that slot has
@@ -23,8 +27,11 @@ struct sim_clock {
 struct sim_snap {
     uint32_t refs, slot, count;
     struct sim_snap *next; /* of the free ones */
-    sim_count8 v[];
+    uint32_t part[];
 };
+
+/* The counts of parts, by number. */
+extern uint32_t (*sim_parts)[SIM_PART];
 
 /* slots: of all ranks. */
 void sim_clocks_open(uint32_t slots);
@@ -36,16 +43,11 @@ void sim_clock_clear(struct sim_clock *c);
 void sim_clock_join(struct sim_clock *to, const struct sim_clock *from);
 void sim_clock_copy(struct sim_clock *to, const struct sim_clock *from);
 void sim_clock_join_snap(struct sim_clock *to, const struct sim_snap *from);
+void sim_clock_set(struct sim_clock *c, uint32_t slot, uint32_t count);
 
 static inline uint32_t sim_clock_get(const struct sim_clock *c, uint32_t slot)
 {
-    return c->used ? ((const uint32_t *)c->v)[slot] : 0;
-}
-
-static inline void sim_clock_set(struct sim_clock *c, uint32_t slot, uint32_t count)
-{
-    ((uint32_t *)c->v)[slot] = count;
-    c->used = 1;
+    return c->used ? sim_parts[c->part[slot / SIM_PART]][slot % SIM_PART] : 0;
 }
 
 /* Of one clock, or the sum of two. The caller owns one reference. */

@@ -10,9 +10,11 @@
 #include "base/os.h"
 #include "base/verify.h"
 #include "mem/heap.h"
+#include "plants.h"
 #include "rt/cpu_kernels.h"
 #include "rt/cuda_engine.h"
 #include "sim_prims.h"
+#include "system.h"
 
 enum item_kind { ITEM_LAUNCH, ITEM_CALL, ITEM_RECORD, ITEM_WAIT };
 
@@ -77,10 +79,11 @@ static uint32_t launch_count, launch_room;
 
 /* --- ranks ------------------------------------------------------------------------------------ */
 
-/* The host; what is over when a launch begins; the warps. */
+/* None; the host; what is over when a launch begins; the warps. Whole parts of clocks. */
 static uint32_t slots_of_rank(void)
 {
-    return 2 + SIM_SLOTS_OF_WARP * config.blocks_max * config.warps_max;
+    uint32_t slots = 3 + SIM_SLOTS_OF_WARP * config.blocks_max * config.warps_max;
+    return (slots + SIM_PART - 1) / SIM_PART * SIM_PART;
 }
 
 uint32_t sim_host_slot(uint32_t rank)
@@ -96,7 +99,7 @@ uint32_t sim_host_count(uint32_t rank)
 const char *sim_slot_name(uint32_t slot, char text[SIM_WHERE])
 {
     static const char *const parts[] = {"", " (bulk store)", " (bulk read)", " (bulk load)"};
-    uint32_t rank = (slot - 1) / slots_of_rank(), in = (slot - 1) % slots_of_rank(), warp;
+    uint32_t rank = slot / slots_of_rank(), in = slot % slots_of_rank() - 1, warp;
     if (in < 2) {
         snprintf(text, SIM_WHERE, "the host of rank %u", rank);
         return text;
@@ -112,8 +115,8 @@ void sim_engine_open(const struct sim_engine_config *c)
     config = *c;
     launch_count = 1; /* 0: no launch */
     SY_ASSERT(config.warps_max <= SIM_WARPS_MAX);
-    SY_ASSERT((uint64_t)slots_of_rank() * config.ranks + 1 < UINT16_MAX);
-    sim_clocks_open(slots_of_rank() * config.ranks + 1);
+    SY_ASSERT((uint64_t)slots_of_rank() * config.ranks <= SIM_SLOTS_MAX);
+    sim_clocks_open(slots_of_rank() * config.ranks);
     ranks = calloc(config.ranks, sizeof *ranks);
     SY_ASSERT(ranks);
     for (uint32_t r = 0; r < config.ranks; r++) {
@@ -448,7 +451,11 @@ static sy_status sim_launch(struct sy_rt *rt, sy_stream *stream, enum sy_kernel 
     SY_ASSERT(copy && bytes <= sizeof *copy);
     SY_ASSERT(grid->blocks <= config.blocks_max && grid->warps <= config.warps_max);
     SY_ASSERT(grid->shared_bytes <= e->shared_bytes);
+    if (SIM_PLANTED(ALLOC_IN_ROUND))
+        sy_os->free(sy_os->alloc(64, 16));
     memcpy(copy, args, bytes);
+    if (SIM_PLANTED(NULL_TABLE))
+        copy->route.d.peers = NULL;
     it->grid = *grid;
     it->args = copy;
     it->number = e->launches++;
@@ -569,6 +576,7 @@ static sy_status sim_event_elapsed(struct sy_rt *rt, sy_event *begin, sy_event *
 
 static void *sim_rt_alloc(struct sy_rt *rt, size_t bytes)
 {
+    sim_no_round("allocates device memory");
     return sim_take(engine_of(rt)->rank, SIM_PRIVATE, 0, bytes, SIM_DEFINED);
 }
 

@@ -22,6 +22,7 @@
 #include "world.h"
 
 #define JOBS_MAX 64
+#define RANKS_MAX 1024u
 #define PLANT_SEEDS 2000u
 #define SECONDS_PER_SEED 120u /* then it hangs */
 #define NETWORK_EVERY 8u      /* one seed in so many is of the network */
@@ -49,6 +50,7 @@ static const char help[] =
     "  --replay         every event of the seeds\n"
     "  --ranks N        as many ranks, whatever the seed says\n"
     "  --machine M      cpu or gpu, whatever the seed says\n"
+    "  --mode M         throughput or latency, whatever the seed says\n"
     "  --calm           no faults\n"
     "  --jobs J         so many processes; default 1\n"
     "  --quiet          no line for seeds that pass\n"
@@ -73,6 +75,13 @@ static uint64_t number_of(const char *text)
     if (errno || end == text || *end)
         usage("that is no number");
     return value;
+}
+
+static uint32_t one_of(const char *text, const char *first, const char *second)
+{
+    if (strcmp(text, first) && strcmp(text, second))
+        usage("--machine is cpu or gpu, --mode throughput or latency");
+    return !strcmp(text, second);
 }
 
 static void take_range(struct options *o, char *text)
@@ -116,9 +125,14 @@ static void take_option(struct options *o, int option, char *value)
         break;
     case 'r':
         o->wish.ranks = (uint32_t)number_of(value);
+        if (o->wish.ranks < 1 || o->wish.ranks > RANKS_MAX)
+            usage("--ranks: from 1 to 1024");
         break;
     case 'M':
-        o->wish.machine = !strcmp(value, "gpu") ? 2 : 1;
+        o->wish.machine = 1 + one_of(value, "cpu", "gpu");
+        break;
+    case 'o':
+        o->wish.modes = one_of(value, "throughput", "latency") ? SY_LATENCY : SY_THROUGHPUT;
         break;
     case 'j':
         o->jobs = (int)number_of(value);
@@ -135,12 +149,14 @@ static void take_option(struct options *o, int option, char *value)
 
 static void take_options(struct options *o, int argc, char **argv)
 {
-    const struct option known[] = {
-        {"seed", 1, NULL, 's'},        {"seeds", 1, NULL, 'S'},  {"fresh", 1, NULL, 'f'},
-        {"minutes", 1, NULL, 'm'},     {"ranks", 1, NULL, 'r'},  {"machine", 1, NULL, 'M'},
-        {"jobs", 1, NULL, 'j'},        {"plant", 1, NULL, 'p'},  {"replay", 0, &o->replay, 1},
-        {"bench", 0, &o->bench, 1},    {"list", 0, &o->list, 1}, {"quiet", 0, &o->quiet, 1},
-        {"calm", 0, &o->wish.calm, 1}, {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
+    const struct option known[] = {{"seed", 1, NULL, 's'},     {"seeds", 1, NULL, 'S'},
+                                   {"fresh", 1, NULL, 'f'},    {"minutes", 1, NULL, 'm'},
+                                   {"ranks", 1, NULL, 'r'},    {"machine", 1, NULL, 'M'},
+                                   {"mode", 1, NULL, 'o'},     {"jobs", 1, NULL, 'j'},
+                                   {"plant", 1, NULL, 'p'},    {"replay", 0, &o->replay, 1},
+                                   {"bench", 0, &o->bench, 1}, {"list", 0, &o->list, 1},
+                                   {"quiet", 0, &o->quiet, 1}, {"calm", 0, &o->wish.calm, 1},
+                                   {"help", 0, NULL, 'h'},     {NULL, 0, NULL, 0}};
     int option;
     o->jobs = 1;
     o->plant = -1;
@@ -171,6 +187,8 @@ static void print_replay(const struct options *o, uint64_t seed)
         printf(" --plant %d", o->plant);
     if (o->wish.ranks)
         printf(" --ranks %u", o->wish.ranks);
+    if (o->wish.modes)
+        printf(" --mode %s", o->wish.modes == SY_LATENCY ? "latency" : "throughput");
     if (o->wish.machine)
         printf(" --machine %s", o->wish.machine == 2 ? "gpu" : "cpu");
     printf("%s\n", o->wish.calm ? " --calm" : "");
@@ -419,16 +437,19 @@ static int bench_here(const char *what, const struct sim_wish *wish)
 {
     struct sim_result r;
     struct rusage use;
-    double begun = cpu_seconds(), took;
+    double begun = cpu_seconds(), began = seconds(), took;
+    int good;
     sim_arena_open();
     sim_report_open(0);
     r = sim_world_run(1, wish);
     took = cpu_seconds() - begun;
     getrusage(RUSAGE_SELF, &use);
-    printf("%u ranks, %s mode: %u rounds in %.2f s of CPU, %.1f per second, %llu MiB%s\n",
-           wish->ranks, what, r.rounds / 2, took, r.rounds / 2 / took,
-           (unsigned long long)use.ru_maxrss >> 10, r.good ? "" : ", FAILED");
-    return !r.good;
+    good = r.good && r.rounds == 2 * wish->operations;
+    printf("%u ranks, %s mode: %u rounds in %.2f s of CPU (%.2f s passed), %.1f per second, %llu "
+           "MiB%s\n",
+           wish->ranks, what, r.rounds / 2, took, seconds() - began, r.rounds / 2 / took,
+           (unsigned long long)use.ru_maxrss >> 10, good ? "" : ", FAILED");
+    return !good;
 }
 
 /* In a process of its own, so that memory is its own, too. */
@@ -457,7 +478,8 @@ static int bench(const struct options *o)
                                 .operations = wide ? 1 : 1000,
                                 .plain = 1};
         for (wish.modes = SY_THROUGHPUT; wish.modes <= SY_LATENCY; wish.modes++)
-            failed |= bench_one(&wish);
+            if (!o->wish.modes || o->wish.modes == wish.modes)
+                failed |= bench_one(&wish);
     }
     return failed;
 }

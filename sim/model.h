@@ -68,13 +68,15 @@ enum {
     SIM_AGREED = 256     /* several warps of a block wrote the same value */
 };
 
+#define SIM_SLOT_BITS 20
+#define SIM_SLOTS_MAX (1u << SIM_SLOT_BITS)
+
 struct sim_cell {
     uint32_t write_count, write_launch;
-    uint16_t write_slot, flags;
-    uint16_t read_slot[2];
+    uint32_t write_slot : SIM_SLOT_BITS, flags : 32 - SIM_SLOT_BITS;
+    uint32_t read_slot[2];
     uint32_t read_count[2];
     uint32_t sync; /* number of its struct sim_sync; 0: none */
-    uint32_t reserved;
 };
 
 extern struct sim_cell *sim_cells;
@@ -219,6 +221,7 @@ void sim_land_seen(struct sim_warp *w, const void *at, size_t bytes);
 int sim_stores_stir(void);
 
 /* shadow.c: one access of device code, checked and noted. */
+void sim_must_be_inside(const void *p);
 enum sim_access_kind { SIM_PLAIN, SIM_AS_WORD, SIM_BY_BULK };
 void sim_note_read(struct sim_warp *w, const void *p, size_t bytes, enum sim_access_kind kind,
                    uint32_t slot, uint32_t count);

@@ -22,6 +22,7 @@ struct packet {
 };
 
 struct link {
+    uint64_t delay_ns, bytes_per_us;
     uint64_t busy_ns, last_ns; /* it sends until; the last packet arrives at */
     uint32_t flying;
 };
@@ -119,8 +120,8 @@ static void send_packet(struct operation *o, uint64_t at, const uint8_t *data, s
     struct packet *p = calloc(1, sizeof *p), **last = &flying;
     uint64_t now = sim_now_ns();
     SY_ASSERT(p);
-    l->busy_ns = (l->busy_ns > now ? l->busy_ns : now) + (bytes + 16) * 1000 / config.bytes_per_us;
-    p->arrives_ns = l->busy_ns + config.delay_ns;
+    l->busy_ns = (l->busy_ns > now ? l->busy_ns : now) + (bytes + 16) * 1000 / l->bytes_per_us;
+    p->arrives_ns = l->busy_ns + l->delay_ns;
     if (!config.ordered)
         p->arrives_ns += (uint64_t)sy_prng_below(&sim_dice, (int64_t)config.jitter_ns + 1);
     else if (p->arrives_ns < l->last_ns)
@@ -140,14 +141,16 @@ static void send_packet(struct operation *o, uint64_t at, const uint8_t *data, s
 void sim_network_put(const struct sim_put *put)
 {
     struct link *l = link_of(put->from, put->to);
-    struct operation *o = calloc(1, sizeof *o);
-    SY_ASSERT(o && put->at + put->bytes <= config.memory_bytes);
+    struct operation *o;
+    SY_ASSERT(put->at + put->bytes <= config.memory_bytes);
     sim_point();
     if (l->flying++ >= config.credits)
         sim_violate(SIM_CHECK_COPY,
                     "node %u has %u operations on their way to node %u, and the "
                     "link takes %u",
                     put->from, l->flying, put->to, config.credits);
+    o = calloc(1, sizeof *o);
+    SY_ASSERT(o);
     o->put = *put;
     for (size_t i = 0; i < put->bytes; i += PACKET)
         send_packet(o, put->at + i, (const uint8_t *)put->data + i,
@@ -169,7 +172,25 @@ void sim_network_open(const struct sim_network_config *c)
     links = calloc((size_t)c->nodes * c->nodes, sizeof *links);
     arrivals = calloc(c->nodes, sizeof *arrivals);
     SY_ASSERT(memory && links && arrivals);
+    for (uint32_t i = 0; i < c->nodes * c->nodes; i++) {
+        links[i].delay_ns = (uint64_t)sy_prng_range(&sim_dice, 1, 4) * c->delay_ns;
+        links[i].bytes_per_us = c->bytes_per_us / (uint64_t)sy_prng_range(&sim_dice, 1, 4) + 1;
+    }
     carrier = sim_spawn(NULL, SIM_NOBODY, SIM_HOST, carry, &stopping, "network");
+}
+
+void sim_network_free(void)
+{
+    while (flying) {
+        struct packet *next = flying->next;
+        if (!--flying->of->left)
+            free(flying->of);
+        free(flying);
+        flying = next;
+    }
+    free(memory);
+    free(links);
+    free(arrivals);
 }
 
 /* The nodes are done; what is on its way still arrives. */
@@ -179,7 +200,5 @@ void sim_network_close(void)
     sim_wake(carrier);
     while (carrier->state != SIM_OVER)
         sim_wait(&carrier->joiners, SIM_NEVER, "the network to fall silent");
-    free(memory);
-    free(links);
-    free(arrivals);
+    sim_network_free();
 }

@@ -24,6 +24,7 @@ struct sim_network_config {
 /* Inside a world whose ranks are the nodes. */
 void sim_network_open(const struct sim_network_config *config);
 void sim_network_close(void);
+void sim_network_free(void); /* of a world that a violation has ended */
 uint8_t *sim_network_memory(uint32_t node);
 
 /* Puts bytes at an offset of the target's memory; when all of them are there, adds `amount` to the

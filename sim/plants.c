@@ -45,6 +45,14 @@ static const struct sim_plant plants[] = {
     {21, "lost-route", "kernels of a stopped group use what failed kernels have left", SIM_WORLD},
     {22, "credit-ignored", "a sender has more operations on their way than the link takes",
      SIM_NETWORK},
+    {23, "epoch-wraps", "epochs are counted in two bits", SIM_WORLD},
+    {24, "counter-left", "one of the counters of a finished operation is not cleared", SIM_WORLD},
+    {25, "lost-vote", "half of the votes on a fault are lost, and nobody asks again", SIM_WORLD},
+    {26, "alloc-in-round", "each launch allocates memory", SIM_WORLD},
+    {27, "leaked-descriptor", "the descriptors of heaps are not closed once they are mapped",
+     SIM_WORLD},
+    {28, "unmapped-peer", "a peer's heap whose mapping failed is used all the same", SIM_WORLD},
+    {29, "null-table", "a launch is given a pointer that its device does not have", SIM_WORLD},
 };
 
 const struct sim_plant *sim_plant_at(int number)

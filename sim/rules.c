@@ -277,6 +277,20 @@ void sim_rule_read(const struct sim_warp *w, uint32_t rank, const void *p, size_
                     by ? (unsigned long long)by->epoch : 0ull);
 }
 
+/* Words that hold an epoch in their upper half, and counters of arrivals. */
+static int is_epoch(enum region r)
+{
+    return r == REGION_start || r == REGION_route_count || r == REGION_route_base ||
+           r == REGION_ld_count || r == REGION_tc_done;
+}
+
+static int is_counter(enum region r)
+{
+    return r == REGION_route_arrive || r == REGION_td_arrive || r == REGION_tc_arrive ||
+           r == REGION_tc_weigh || r == REGION_ld_arrive || r == REGION_lc_arrive ||
+           r == REGION_lc_weigh;
+}
+
 void sim_rule_word(uint32_t rank, const void *p, uint64_t before, uint64_t after)
 {
     const struct sy_dev *d = sim_dev_of(rank);
@@ -289,13 +303,13 @@ void sim_rule_word(uint32_t rank, const void *p, uint64_t before, uint64_t after
     if (offset >= d->heap_bytes)
         return; /* of a group that is gone */
     r = find(&d->at, offset, &in);
-    if (r != REGION_start && r != REGION_route_count && r != REGION_route_base &&
-        r != REGION_ld_count && r != REGION_tc_done)
-        return;
-    if ((int32_t)((uint32_t)(after >> 32) - (uint32_t)(before >> 32)) < 0)
+    if (is_epoch(r) && (int32_t)((uint32_t)(after >> 32) - (uint32_t)(before >> 32)) < 0)
         sim_violate(SIM_CHECK_SIGNAL, "the epoch of %s goes back from %llu to %llu",
                     sim_where(p, where), (unsigned long long)(before >> 32),
                     (unsigned long long)(after >> 32));
+    if (is_counter(r) && (int32_t)((uint32_t)after - (uint32_t)before) < 0)
+        sim_violate(SIM_CHECK_SIGNAL, "%s goes back from %u to %u", sim_where(p, where),
+                    (uint32_t)before, (uint32_t)after);
 }
 
 /* --- after a round ---------------------------------------------------------------------------- */

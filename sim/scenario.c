@@ -530,7 +530,7 @@ static void draw_steps(struct sim_scenario *s, const struct sim_wish *wish, stru
             if (i % SIM_SLOTS == SIM_SLOTS - 1)
                 add_sync(&d, 0);
         }
-        add_sync(&d, 0);
+        add_sync(&d, 1);
         return;
     }
     while (s->steps < operations) {
@@ -556,7 +556,7 @@ static void draw_schedule(struct sim_scenario *s, const struct sim_wish *wish, s
     c->slice = (uint32_t)PICK(p, 1, 4, 16, 64);
     c->victim = (uint32_t)sy_prng_below(p, s->ranks);
     if (c->strategy == SIM_STARVE_TASK)
-        c->victim = (uint32_t)sy_prng_below(p, s->ranks * 6);
+        c->victim = (uint32_t)sy_prng_below(p, s->ranks * (5 + s->blocks * (s->gpu ? 6 : 3)));
     c->change_points = c->strategy == SIM_PCT ? (uint32_t)sy_prng_range(p, 1, 6) : 0;
     s->store_lag = (uint32_t)PICK(p, 0, 1, 8, 60, 400);
     s->copy_lag = (uint32_t)PICK(p, 0, 2, 20, 200);
@@ -571,12 +571,23 @@ static void draw_schedule(struct sim_scenario *s, const struct sim_wish *wish, s
     }
 }
 
+static void draw_pause(struct sim_scenario *s)
+{
+    struct sy_prng prng = sy_prng_make(s->seed, 103), *p = &prng;
+    if (!sy_prng_once_in(p, 6))
+        return;
+    s->fault = SIM_PAUSE;
+    s->fault_ns = (uint64_t)sy_prng_spread(p, 1000, 30000000);
+    s->stall_ns = (uint64_t)sy_prng_spread(p, 1000, (int64_t)s->timeout_ns / 4);
+}
+
 static void draw_fault(struct sim_scenario *s, struct sy_prng *p)
 {
     s->fault = (enum sim_fault_kind)PICK(p, SIM_NO_FAULT, SIM_NO_FAULT, SIM_NO_FAULT, SIM_NO_FAULT,
                                          SIM_STALL, SIM_LONG_STALL, SIM_DEATH, SIM_SLOW, SIM_ABORT);
     if (s->fault == SIM_NO_FAULT || s->ranks == 1) {
         s->fault = SIM_NO_FAULT;
+        draw_pause(s);
         return;
     }
     s->fault_rank = (uint32_t)sy_prng_below(p, s->ranks);
@@ -627,7 +638,8 @@ const char *sim_scenario_text(const struct sim_scenario *s, char text[SIM_SCENAR
 {
     static const char *const strategies[] = {"random", "pct", "starve-rank", "starve-task",
                                              "robin"};
-    static const char *const faults[] = {"none", "stall", "long-stall", "death", "slow", "abort"};
+    static const char *const faults[] = {"none", "stall", "long-stall", "death",
+                                         "slow", "abort", "pause"};
     static const char *const layouts[] = {"?", "token", "packed", "slabs", "rank"};
     int n =
         snprintf(text, SIM_SCENARIO_TEXT, "%u ranks, %s x%u, %s/%u, lag %u/%u, fault %s, %u steps;",

@@ -78,7 +78,15 @@ struct sim_step {
     uint8_t kind, route, setting, phase, stream, from_view, by_call, slot;
 };
 
-enum sim_fault_kind { SIM_NO_FAULT, SIM_STALL, SIM_LONG_STALL, SIM_DEATH, SIM_SLOW, SIM_ABORT };
+enum sim_fault_kind {
+    SIM_NO_FAULT,
+    SIM_STALL,
+    SIM_LONG_STALL,
+    SIM_DEATH,
+    SIM_SLOW,
+    SIM_ABORT,
+    SIM_PAUSE
+};
 
 struct sim_scenario {
     uint64_t seed;

@@ -75,13 +75,19 @@ static void bounds(const void *p, const char *what)
                 sim_where(p, where));
 }
 
-/* Which of a cell's bytes an access touches. */
-static uint16_t bytes_of(const uint8_t *p, size_t bytes, const uint8_t *word)
+void sim_must_be_inside(const void *p)
 {
-    uint16_t mask = 0;
+    if (!sim_inside(p))
+        bounds(p, "an access");
+}
+
+/* Which of a cell's bytes an access touches. */
+static uint32_t bytes_of(const uint8_t *p, size_t bytes, const uint8_t *word)
+{
+    uint32_t mask = 0;
     for (int i = 0; i < 4; i++)
         if (word + i >= p && word + i < p + bytes)
-            mask |= (uint16_t)(1 << i);
+            mask |= 1u << i;
     return mask;
 }
 
@@ -96,7 +102,7 @@ static void remember_read(struct sim_cell *cell, struct sim_warp *w, uint32_t sl
         else if (!sim_ordered(w, cell->read_slot[1], cell->read_count[1], 0))
             i = (int)(sim_points & 1); /* there is room for two */
     }
-    cell->read_slot[i] = (uint16_t)slot;
+    cell->read_slot[i] = slot;
     cell->read_count[i] = count;
 }
 
@@ -165,7 +171,7 @@ static int may_agree(const struct sim_warp *w, const uint8_t *p, uint32_t slot, 
 /* --- reads and writes ------------------------------------------------------------------------- */
 
 static void check_read(struct sim_warp *w, const uint8_t *word, struct sim_cell *cell,
-                       uint16_t mask, enum sim_access_kind kind)
+                       uint32_t mask, enum sim_access_kind kind)
 {
     if (cell->flags & SIM_FORBIDDEN)
         bounds(word, "a read");
@@ -199,8 +205,9 @@ void sim_note_read(struct sim_warp *w, const void *p, size_t bytes, enum sim_acc
     const uint8_t *first = p, *word = (const uint8_t *)((uintptr_t)p & ~(uintptr_t)3);
     const struct sim_page *page = sim_page_of(p);
     struct sim_cell *cell = sim_cell_of(p);
+    sim_must_be_inside(p);
     for (; word < first + bytes; word += 4, cell++) {
-        uint16_t mask = bytes >= 4 ? SIM_BYTES : bytes_of(first, bytes, word);
+        uint32_t mask = bytes >= 4 ? SIM_BYTES : bytes_of(first, bytes, word);
         check_read(w, word, cell, mask, kind);
         if (cell->flags & SIM_UNDEFINED && kind != SIM_BY_BULK && page->place != SIM_SHARED)
             undefined(w, word, page);
@@ -211,11 +218,11 @@ void sim_note_read(struct sim_warp *w, const void *p, size_t bytes, enum sim_acc
 }
 
 /* Returns SIM_AGREED if the write is right only when it changes nothing. */
-static uint16_t check_write(struct sim_warp *w, const uint8_t *p, struct sim_cell *cell,
-                            uint16_t mask, enum sim_access_kind kind)
+static uint32_t check_write(struct sim_warp *w, const uint8_t *p, struct sim_cell *cell,
+                            uint32_t mask, enum sim_access_kind kind)
 {
     int atomic = kind == SIM_AS_WORD;
-    uint16_t agreed = 0;
+    uint32_t agreed = 0;
     if (cell->flags & SIM_FORBIDDEN)
         bounds(p, "a write");
     if (cell->write_slot && cell->flags & mask && !(atomic && cell->flags & SIM_ATOMIC) &&
@@ -241,17 +248,18 @@ void sim_note_write(struct sim_warp *w, void *p, size_t bytes, enum sim_access_k
     const uint8_t *first = p, *word = (const uint8_t *)((uintptr_t)p & ~(uintptr_t)3);
     const struct sim_page *page = sim_page_of(p);
     struct sim_cell *cell = sim_cell_of(p);
+    sim_must_be_inside(p);
     if (page->place == SIM_HEAP)
         sim_rule_write(w, page->rank, p, bytes);
     if (page->place == SIM_SHARED && kind == SIM_PLAIN && bytes <= sizeof doubtful.before)
         doubt(p, bytes);
     for (; word < first + bytes; word += 4, cell++) {
-        uint16_t mask = bytes >= 4 ? SIM_BYTES : bytes_of(first, bytes, word);
-        uint16_t agreed = check_write(w, p, cell, mask, kind);
-        cell->write_slot = (uint16_t)slot;
+        uint32_t mask = bytes >= 4 ? SIM_BYTES : bytes_of(first, bytes, word);
+        uint32_t agreed = check_write(w, p, cell, mask, kind);
+        cell->write_slot = slot;
         cell->write_count = count;
         cell->write_launch = w->launch->id;
-        cell->flags = (uint16_t)(mask | agreed | (kind == SIM_AS_WORD ? SIM_ATOMIC : 0));
+        cell->flags = mask | agreed | (kind == SIM_AS_WORD ? (uint32_t)SIM_ATOMIC : 0);
         if (kind != SIM_AS_WORD)
             cell->read_slot[0] = cell->read_slot[1] = 0;
     }
@@ -262,7 +270,7 @@ void sim_host_wrote(uint32_t rank, void *p, size_t bytes)
     struct sim_cell as = {.flags = SIM_BYTES};
     if (!bytes)
         return;
-    as.write_slot = (uint16_t)sim_host_slot(rank);
+    as.write_slot = sim_host_slot(rank);
     as.write_count = sim_host_count(rank);
     set_cells(p, bytes, &as);
 }

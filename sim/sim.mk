@@ -8,8 +8,10 @@
 
 SIM_DIR   := $(BUILD)/sim
 SIM_OWN   := $(filter-out sim/kernels.c,$(wildcard sim/*.c))
-SIM_HOST  := $(filter-out src/boot/fds.c,$(wildcard src/api/*.c src/boot/*.c)) src/mem/heap_shm.c src/mem/ualloc.c
-SIM_PLAIN := $(filter-out src/base/os.c src/base/cuda_api.c,$(wildcard src/base/*.c)) \
+SIM_HOST  := $(filter-out src/boot/fds.c,$(wildcard src/api/*.c src/boot/*.c)) src/mem/heap_shm.c \
+             src/mem/ualloc.c src/base/params.c
+SIM_PLAIN := $(filter-out $(addprefix src/base/,os.c cuda_api.c params.c process.c), \
+             $(wildcard src/base/*.c)) \
              $(wildcard src/layout/*.c src/plan/*.c src/ref/*.c) src/rt/fiber.c
 # Loops of which the compiler makes calls are accesses, too.
 OBJCOPY   ?= objcopy
@@ -42,6 +44,11 @@ $(1)/src/boot/%.o: src/boot/%.c
 	@echo "  CC    $$@"
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(SIM_FLAGS) $(2) -include sim/threads.h $$(CFLAGS) -c -o $$@ $$<
 
+$(1)/src/base/params.o: src/base/params.c
+	@mkdir -p $$(@D)
+	@echo "  CC    $$@"
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(SIM_FLAGS) $(2) -include sim/threads.h $$(CFLAGS) -c -o $$@ $$<
+
 $(1)/src/%.o: src/%.c
 	@mkdir -p $$(@D)
 	@echo "  CC    $$@"
@@ -63,8 +70,8 @@ $(BUILD)/switchyard-sim-plants: $(call sim_objects,$(SIM_DIR)/plants)
 
 # Litmus tests of the memory model. Their warps' accesses are all through primitives, so they need
 # no instrumentation; ownership is the library's affair.
-MODEL_OBJ := $(patsubst %,$(SIM_DIR)/plain/%.o,sim/arena sim/block sim/bulk sim/clock sim/report \
-               sim/shadow sim/tasks sim/weak src/base/status src/rt/fiber)
+MODEL_OBJ := $(patsubst %,$(SIM_DIR)/plain/%.o,sim/arena sim/block sim/bulk sim/clock sim/network \
+               sim/report sim/shadow sim/tasks sim/weak src/base/status src/rt/fiber)
 # fiber.c takes its stacks from the system that system.c stands for; that needs the rest of it.
 MODEL_OBJ += $(patsubst %,$(SIM_DIR)/plain/%.o,sim/sockets sim/system sim/threads)
 

@@ -8,17 +8,20 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/un.h>
 
 #include "base/verify.h"
 #include "boot/fds.h"
 #include "model.h"
+#include "plants.h"
 #include "system.h"
 
 #define FIRST_FD 100
 #define STREAM_BYTES 65536u /* a sender may be ahead by */
 #define MESSAGES 256u
 #define MESSAGE_FDS_NONE (-1)
+#define NAMES 1024u
 
 enum kind { FILE_MEMORY, SOCKET };
 enum state { FRESH, BOUND, LISTENING, CONNECTED, CLOSED };
@@ -30,26 +33,29 @@ struct message {
     uint8_t data[];
 };
 
-/* What descriptors refer to. */
+/* What descriptors refer to. What poll() looks at comes first: 1,024 ranks have two millions. */
 struct object {
     enum kind kind;
-    uint32_t refs, rank;
-    /* memory files */
-    uint8_t *memory;
-    size_t bytes;
-    int sealed;
-    /* sockets */
     enum state state;
-    int domain, type, backlog, reset;
-    struct sockaddr_storage name;
-    socklen_t name_bytes;
+    int domain, type, reset;
+    uint32_t refs, rank;
     struct object *peer;                            /* the other end, while it is open */
     struct object *queue, **queue_end, *queue_next; /* LISTENING: to be accepted */
-    int queued;
     struct message *first;
     size_t waiting;          /* STREAM: bytes, SEQPACKET: messages, that have come */
     struct sim_task *poller; /* who polled it last */
     struct object *all_next, *bound_next;
+    struct name *name; /* NULL: none */
+    int backlog, queued;
+    /* memory files */
+    uint8_t *memory;
+    size_t bytes;
+    int sealed;
+};
+
+struct name {
+    struct sockaddr_storage at;
+    socklen_t bytes;
 };
 
 struct descriptor {
@@ -61,8 +67,8 @@ struct descriptor {
 static const char in_poll[] = "poll";
 static struct descriptor *fds;
 static int fd_count, first_free;
-static uint32_t *open_fds;             /* [rank] */
-static struct object *objects, *bound; /* all of them, and those with names */
+static uint32_t *open_fds;                    /* [rank] */
+static struct object *objects, *bound[NAMES]; /* all of them; those with names, by a hash */
 static uint16_t next_port;
 
 /* --- descriptors ------------------------------------------------------------------------------ */
@@ -72,7 +78,7 @@ void sim_sockets_open(uint32_t ranks)
     next_port = 20000;
     fd_count = 0;
     first_free = -1;
-    bound = NULL;
+    memset(bound, 0, sizeof bound);
     open_fds = calloc(ranks, sizeof *open_fds);
     SY_ASSERT(open_fds);
 }
@@ -92,6 +98,7 @@ void sim_sockets_close(void)
     while (objects) {
         struct object *next = objects->all_next;
         drop_messages(objects);
+        free(objects->name);
         free(objects);
         objects = next;
     }
@@ -293,6 +300,8 @@ void *sim_map_file(int fd, size_t bytes)
 {
     const struct object *o = at(fd);
     SY_ASSERT(o->kind == FILE_MEMORY && bytes == o->bytes);
+    if (SIM_PLANTED(UNMAPPED_PEER) && o->rank != sim_current->rank && o->rank == 1)
+        return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return o->memory;
 }
 
@@ -315,29 +324,41 @@ static uint16_t *port_of(struct sockaddr_storage *name)
     return &((struct sockaddr_in6 *)(void *)name)->sin6_port;
 }
 
-static struct object *listener_at(const struct sockaddr *name, socklen_t bytes)
+static struct object **bucket(const void *name, socklen_t bytes)
 {
-    for (struct object *o = bound; o; o = o->bound_next)
-        if ((o->state == LISTENING || o->state == BOUND) && o->name_bytes == bytes &&
-            !memcmp(&o->name, name, bytes))
+    const uint8_t *at = name;
+    uint32_t hash = 0;
+    for (socklen_t i = 0; i < bytes; i++)
+        hash = hash * 31 + at[i];
+    return bound + hash % NAMES;
+}
+
+static struct object *listener_at(const void *name, socklen_t bytes)
+{
+    for (struct object *o = *bucket(name, bytes); o; o = o->bound_next)
+        if ((o->state == LISTENING || o->state == BOUND) && o->name->bytes == bytes &&
+            !memcmp(&o->name->at, name, bytes))
             return o;
     return NULL;
 }
 
 int sim_bind(int fd, const struct sockaddr *name, socklen_t bytes)
 {
-    struct object *o = at(fd);
+    struct object *o = at(fd), **first;
     sim_point();
-    memset(&o->name, 0, sizeof o->name);
-    memcpy(&o->name, name, bytes);
-    if (o->domain != AF_UNIX && !*port_of(&o->name))
-        *port_of(&o->name) = htons(++next_port);
-    if (listener_at((const struct sockaddr *)(const void *)&o->name, bytes))
+    o->name = o->name ? o->name : malloc(sizeof *o->name);
+    SY_ASSERT(o->name);
+    memset(o->name, 0, sizeof *o->name);
+    memcpy(&o->name->at, name, bytes);
+    if (o->domain != AF_UNIX && !*port_of(&o->name->at))
+        *port_of(&o->name->at) = htons(++next_port);
+    if (listener_at(&o->name->at, bytes))
         return fail(EADDRINUSE);
-    o->name_bytes = bytes;
+    o->name->bytes = bytes;
     o->state = BOUND;
-    o->bound_next = bound;
-    bound = o;
+    first = bucket(&o->name->at, bytes);
+    o->bound_next = *first;
+    *first = o;
     return 0;
 }
 
@@ -419,8 +440,10 @@ int sim_get_option(int fd, int level, int name, void *value, socklen_t *bytes)
 int sim_socket_name(int fd, struct sockaddr *name, socklen_t *bytes)
 {
     const struct object *o = at(fd);
-    memcpy(name, &o->name, o->name_bytes < *bytes ? o->name_bytes : *bytes);
-    *bytes = o->name_bytes;
+    socklen_t has = o->name ? o->name->bytes : 0;
+    if (has)
+        memcpy(name, &o->name->at, has < *bytes ? has : *bytes);
+    *bytes = has;
     return 0;
 }
 
@@ -441,6 +464,9 @@ static ssize_t put(struct object *o, const void *data, size_t bytes, int fd)
         return fail(EPIPE);
     if (full(to))
         return fail(EAGAIN);
+    if (SIM_PLANTED(LOST_VOTE) && sim_in_round(sim_current->rank) &&
+        bytes > sizeof(struct sy_fault_record) && sy_prng_once_in(&sim_dice, 2))
+        return (ssize_t)bytes;
     if (to->type == SOCK_STREAM && bytes > STREAM_BYTES - to->waiting)
         bytes = STREAM_BYTES - to->waiting;
     m = malloc(sizeof *m + bytes);
@@ -555,17 +581,21 @@ static short ready(const struct object *o, short events)
         return o->queue ? events & POLLIN : 0;
     if (o->first || o->reset || (o->state == CONNECTED && !o->peer))
         got |= events & POLLIN;
-    if (o->state == CONNECTED && (!o->peer || !full(o->peer)))
-        got |= events & POLLOUT;
+    if (events & POLLOUT && o->state == CONNECTED && (!o->peer || !full(o->peer)))
+        got |= POLLOUT;
     if (o->state == CONNECTED && !o->peer)
         got |= POLLHUP;
     return got;
 }
 
+#define AHEAD 8 /* for one rank of 1,024 most of this is far from the processor */
+
 static int poll_once(struct pollfd *p, nfds_t count)
 {
     int n = 0;
     for (nfds_t i = 0; i < count; i++) {
+        if (i + AHEAD < count && p[i + AHEAD].fd >= 0)
+            __builtin_prefetch(at(p[i + AHEAD].fd));
         p[i].revents = p[i].fd < 0 ? 0 : ready(at(p[i].fd), p[i].events);
         n += p[i].revents != 0;
     }

@@ -9,12 +9,14 @@
 
 #include "base/verify.h"
 #include "model.h"
+#include "plants.h"
 
 #define USER 1000
 
 static struct sy_prng random_numbers;
 static uint8_t *in_round; /* [ranks] */
 static uint32_t rank_count;
+static int combine_path;
 
 void sim_round_begin(uint32_t rank)
 {
@@ -26,12 +28,21 @@ void sim_round_end(uint32_t rank)
     in_round[rank] = 0;
 }
 
+int sim_in_round(uint32_t rank)
+{
+    return rank < rank_count && in_round[rank];
+}
+
+void sim_no_round(const char *what)
+{
+    if (sim_current && sim_in_round(sim_current->rank))
+        sim_violate(SIM_CHECK_ALLOC, "rank %u %s during a round", sim_current->rank, what);
+}
+
 static void *sim_alloc(size_t bytes, size_t align)
 {
     void *p = NULL;
-    if (sim_current && sim_current->rank < rank_count && in_round[sim_current->rank])
-        sim_violate(SIM_CHECK_ALLOC, "rank %u allocates %zu bytes during a round",
-                    sim_current->rank, bytes);
+    sim_no_round("allocates memory");
     if (align < sizeof(void *))
         align = sizeof(void *);
     if (posix_memalign(&p, align, bytes ? bytes : 1))
@@ -111,6 +122,13 @@ static int random_bytes(void *out, size_t bytes)
     return 0;
 }
 
+/* Sockets are closed by sy_fd_close(). */
+static void close_heap(int fd)
+{
+    if (!SIM_PLANTED(LEAKED_DESCRIPTOR))
+        sim_close(fd);
+}
+
 static uint64_t now_ns(void)
 {
     return sim_now_ns();
@@ -130,6 +148,24 @@ static uid_t user(void)
 static pid_t parent(void)
 {
     return 1;
+}
+
+/* Stands in for the environment of the process: a seed is to be the same everywhere. */
+char *sim_getenv(const char *name);
+char *sim_getenv(const char *name)
+{
+    static char push[] = "1";
+    return combine_path && !strcmp(name, "SY_COMBINE_PATH") ? push : NULL;
+}
+
+/* base/process.h: every rank is a process of its own. */
+int sy_process_name(uint8_t name[16]);
+int sy_process_name(uint8_t name[16])
+{
+    memset(name, 0, 16);
+    name[0] = (uint8_t)sim_current->rank;
+    name[1] = (uint8_t)(sim_current->rank >> 8);
+    return 0;
 }
 
 static const struct sy_os sim_os = {
@@ -161,7 +197,7 @@ static const struct sy_os sim_os = {
     .random = random_bytes,
     .thread = sim_thread,
     .free = free,
-    .close = sim_close,
+    .close = close_heap,
     .free_interfaces = free_interfaces,
     .now_ns = now_ns,
     .sleep_ns = sleep_ns,
@@ -171,8 +207,9 @@ static const struct sy_os sim_os = {
 
 const struct sy_os *sy_os = &sim_os;
 
-void sim_system_open(uint64_t seed, uint32_t ranks)
+void sim_system_open(uint64_t seed, uint32_t ranks, int path)
 {
+    combine_path = path;
     random_numbers = sy_prng_make(seed, 2);
     rank_count = ranks;
     in_round = calloc(ranks, 1);

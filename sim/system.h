@@ -8,7 +8,8 @@
 #include "base/os.h"
 
 /* Begins and ends a world's system. */
-void sim_system_open(uint64_t seed, uint32_t ranks);
+/* combine_path: what the environment says of SY_COMBINE_PATH; 0: nothing. */
+void sim_system_open(uint64_t seed, uint32_t ranks, int combine_path);
 void sim_system_close(void);
 
 /* All descriptors of a rank close, as when its process dies. */
@@ -17,6 +18,9 @@ void sim_sockets_died(uint32_t rank);
 /* Between these two, memory that the rank allocates is a violation. */
 void sim_round_begin(uint32_t rank);
 void sim_round_end(uint32_t rank);
+int sim_in_round(uint32_t rank);
+/* The running rank does what it may not do then. */
+void sim_no_round(const char *what);
 
 /* Descriptors that the ranks have open. */
 uint32_t sim_descriptors(uint32_t rank);

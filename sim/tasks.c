@@ -244,6 +244,12 @@ static void charge(const struct sim_task *t)
         r->from_ns = sim_now_ns() + (sim_points - s.slice_begun) * SIM_POINT_NS * (r->slow - 1);
 }
 
+static uint64_t runs_from(const struct sim_task *t)
+{
+    const struct rank *r = s.rank + (t->rank < s.ranks ? t->rank : s.ranks);
+    return r->from_ns > t->from_ns ? r->from_ns : t->from_ns;
+}
+
 /* Leaves the running task, which has been put where it belongs, for the next. */
 static void leave(int ends)
 {
@@ -252,17 +258,17 @@ static void leave(int ends)
     if (from)
         charge(from);
     while (!to) {
-        const struct rank *r;
+        uint64_t from_ns;
         wake_due();
         idle();
         if (!s.live)
             break;
         to = pick();
-        r = s.rank + (to->rank < s.ranks ? to->rank : s.ranks);
-        if (r->from_ns > sim_now_ns()) {
+        from_ns = runs_from(to);
+        if (from_ns > sim_now_ns()) {
             drop_runnable(to);
             to->state = SIM_PARKED;
-            timer_add(to, r->from_ns);
+            timer_add(to, from_ns);
             to = NULL;
         }
     }
@@ -418,6 +424,7 @@ struct sim_task *sim_spawn(struct sim_task *again, uint32_t rank, enum sim_kind 
     t->doing = NULL;
     t->queue = NULL;
     t->warp = NULL;
+    t->from_ns = 0;
     t->joiners.first = NULL;
     t->error[0] = 0;
     forget_frames(&t->fiber);
@@ -474,6 +481,19 @@ void sim_rank_stall(uint32_t rank, uint64_t until_ns)
 void sim_rank_slow(uint32_t rank, uint32_t factor)
 {
     s.rank[rank].slow = factor;
+}
+
+const struct sim_task *sim_warp_pause(uint64_t until_ns)
+{
+    uint32_t first = (uint32_t)sy_prng_below(&sim_dice, s.count);
+    for (uint32_t i = 0; i < s.count; i++) {
+        struct sim_task *t = s.all[(first + i) % s.count];
+        if (t->kind == SIM_WARP && t->state != SIM_OVER) {
+            t->from_ns = until_ns;
+            return t;
+        }
+    }
+    return NULL;
 }
 
 int sim_rank_dead(uint32_t rank)

@@ -36,6 +36,7 @@ struct sim_task {
     uint32_t timer;   /* place in the heap of timers, or NONE */
     uint64_t wake_ns; /* when the timer goes off */
     uint64_t parked_ns;
+    uint64_t from_ns;  /* does not run before */
     uint64_t priority; /* PCT */
     void (*run)(void *context);
     void *context;
@@ -109,6 +110,8 @@ extern struct sy_prng sim_dice;
 void sim_rank_kill(uint32_t rank);
 void sim_rank_stall(uint32_t rank, uint64_t until_ns);
 void sim_rank_slow(uint32_t rank, uint32_t factor);
+/* A warp that is not over, drawn from all, does not run before a time; NULL: there is none. */
+const struct sim_task *sim_warp_pause(uint64_t until_ns);
 int sim_rank_dead(uint32_t rank);
 void sim_rank_revive(uint32_t rank);
 

@@ -1,7 +1,7 @@
 /* threads.h - what the library's host code is compiled with in the simulator (-include): its
  * threads are tasks, and its locks are ours (threads.c). Where a lock is taken or given back
- * another task may run. Only names change: <pthread.h> declares them, as it declares the system's.
- */
+ * another task may run. Its environment is the seed's (system.c). Only names change: <pthread.h>
+ * and <stdlib.h> declare them, as they declare the system's. */
 #ifndef SIM_THREADS_H
 #define SIM_THREADS_H
 
@@ -16,5 +16,6 @@
 #define pthread_cond_signal sim_cond_signal
 #define pthread_join sim_thread_join
 #define pthread_detach sim_thread_detach
+#define getenv sim_getenv
 
 #endif

@@ -14,13 +14,17 @@
 #include "sim_prims.h"
 
 #define BUFFER_ROOM 48
+#define LINE 16u /* bytes */
+#define LINES 1024u
 
 /* All buffers of a rank: those of its warps, and one for what ended launches left. */
 struct rank_stores {
     struct sim_warp **warp;
     uint32_t warps, room;
     struct sim_buffer left;
-    uint32_t waiting; /* stores in all of them */
+    uint32_t waiting;     /* stores in all of them                                   */
+    uint32_t line[LINES]; /* ... by the lines that they touch, modulo their number: most places
+                             that somebody reads have none                           */
 };
 
 static struct sim_weak_config config;
@@ -96,9 +100,32 @@ static void free_store(struct sim_store *s)
     sim_snap_drop(s->over);
 }
 
+/* A store of a rank begins to wait (1), or no longer waits (-1). */
+static void count_store(const struct sim_store *s, int by)
+{
+    struct rank_stores *r = ranks + s->rank;
+    uintptr_t first = (uintptr_t)s->to / LINE, last = ((uintptr_t)s->to + s->bytes - 1) / LINE;
+    r->waiting += (uint32_t)by;
+    r->line[first % LINES] += (uint32_t)by;
+    if (last != first)
+        r->line[last % LINES] += (uint32_t)by;
+}
+
+/* Might a store of the rank touch these bytes? */
+static int may_wait(const struct rank_stores *r, const void *at, size_t bytes)
+{
+    uintptr_t line = (uintptr_t)at / LINE, last = ((uintptr_t)at + (bytes ? bytes - 1 : 0)) / LINE;
+    if (!r->waiting || last - line >= LINES)
+        return r->waiting != 0;
+    for (; line <= last; line++)
+        if (r->line[line % LINES])
+            return 1;
+    return 0;
+}
+
 static void remove_store(struct sim_buffer *b, uint32_t i)
 {
-    ranks[b->store[i].rank].waiting--;
+    count_store(b->store + i, -1);
     free_store(b->store + i);
     b->count--;
     memmove(b->store + i, b->store + i + 1, (b->count - i) * sizeof *b->store);
@@ -113,12 +140,18 @@ static uint64_t word_at(const void *p, uint32_t bytes)
     return v;
 }
 
+static void word_rule(const void *p, uint64_t before, uint64_t after)
+{
+    const struct sim_page *page = sim_page_of(p);
+    if (page->place == SIM_HEAP)
+        sim_rule_word(page->rank, p, before, after);
+}
+
 /* The word and what travels with it become visible. */
 static void land_word(const struct sim_store *s)
 {
     struct sim_sync *sync = sim_sync_of(s->to);
     uint64_t before = word_at(s->to, s->bytes), after = word_at(s->data, s->bytes);
-    const struct sim_page *page = sim_page_of(s->to);
     if (s->kind == SIM_ADD) {
         after = (uint32_t)(before + after);
         sim_snap_join(&sync->all, s->all);
@@ -134,8 +167,7 @@ static void land_word(const struct sim_store *s)
         sync->rank_of = s->rank;
     }
     memcpy(s->to, &after, s->bytes);
-    if (page->place == SIM_HEAP)
-        sim_rule_word(page->rank, s->to, before, after);
+    word_rule(s->to, before, after);
     sim_word_changed(s->to);
 }
 
@@ -256,7 +288,7 @@ static void append(struct sim_buffer *b, const struct sim_store *s)
     }
     if (!b->count)
         list_add(b);
-    ranks[s->rank].waiting++;
+    count_store(s, 1);
     b->store[b->count++] = *s;
 }
 
@@ -282,7 +314,7 @@ static void land_in(struct sim_warp *w, struct sim_buffer *b, const void *at, si
 void sim_land_seen(struct sim_warp *w, const void *at, size_t bytes)
 {
     struct rank_stores *r = ranks + w->rank;
-    if (!r->waiting)
+    if (!may_wait(r, at, bytes))
         return;
     for (uint32_t i = 0; i < r->warps; i++)
         land_in(w, &r->warp[i]->buffer, at, bytes);
@@ -323,9 +355,10 @@ void sim_stores_leave(struct sim_warp *w)
     }
     if (!b->count)
         return;
-    for (uint32_t i = 0; i < b->count; i++)
+    for (uint32_t i = 0; i < b->count; i++) {
+        count_store(b->store + i, -1);
         append(left, b->store + i);
-    ranks[w->rank].waiting -= b->count;
+    }
     b->count = 0;
     list_remove(b);
 }
@@ -368,8 +401,9 @@ static void learn(struct sim_warp *w, const void *p, enum sy_sim_reach acquire)
 static uint64_t load(const void *p, uint32_t bytes, enum sy_sim_reach acquire)
 {
     struct sim_warp *w = sim_warp_now;
-    if (!w || !sim_inside(p))
+    if (!w)
         return word_at(p, bytes);
+    sim_must_be_inside(p);
     sim_point();
     sim_land_seen(w, p, bytes);
     sim_note_read(w, p, bytes, SIM_AS_WORD, w->slot, w->count);
@@ -422,13 +456,14 @@ static void release_word(sy_u32 *p, sy_u32 v)
     sync->rank = sim_snap_of(&w->seen, w->slot, w->count);
     sync->rank_of = w->rank;
     sim_clock_set(&w->seen, w->slot, ++w->count);
+    word_rule(p, *p, v);
     *p = v;
     sim_word_changed(p);
 }
 
 void sy_sim_store32(sy_u32 *p, sy_u32 v, enum sy_sim_reach release)
 {
-    if (!sim_warp_now || !sim_inside(p))
+    if (!sim_warp_now)
         *p = v;
     else if (release == SY_SIM_RELAXED)
         put_word(p, v, 4, SIM_WORD);
@@ -451,6 +486,7 @@ static uint64_t change(void *p, uint32_t bytes, int arrive)
 {
     struct sim_warp *w = sim_warp_now;
     struct sim_sync *sync;
+    sim_must_be_inside(p);
     sim_point();
     sim_land_seen(w, p, bytes);
     sync = sim_sync_of(p);
@@ -476,12 +512,9 @@ static uint64_t change(void *p, uint32_t bytes, int arrive)
 sy_u32 sy_sim_add(sy_u32 *p, sy_u32 v, int arrive)
 {
     sy_u32 before;
-    if (!sim_inside(p)) {
-        *p += v;
-        return *p - v;
-    }
     before = (sy_u32)change(p, 4, arrive);
     sim_event("takes", p, before);
+    word_rule(p, before, before + v);
     *p = before + v;
     sim_word_changed(p);
     return before;
@@ -575,11 +608,10 @@ void sy_sim_fence(enum sy_sim_reach reach)
 void sy_sim_get(void *to, const void *p, sy_u32 bytes)
 {
     struct sim_warp *w = sim_warp_now;
-    if (sim_inside(p)) {
-        sim_point();
-        sim_land_seen(w, p, bytes);
-        sim_note_read(w, p, bytes, SIM_PLAIN, w->slot, w->count);
-    }
+    sim_must_be_inside(p);
+    sim_point();
+    sim_land_seen(w, p, bytes);
+    sim_note_read(w, p, bytes, SIM_PLAIN, w->slot, w->count);
     memcpy(to, p, bytes);
 }
 
@@ -587,10 +619,7 @@ void sy_sim_put(void *p, const void *from, sy_u32 bytes)
 {
     struct sim_warp *w = sim_warp_now;
     struct sim_store s = {0};
-    if (!sim_inside(p)) {
-        memcpy(p, from, bytes);
-        return;
-    }
+    sim_must_be_inside(p);
     sim_point();
     sim_note_write(w, p, bytes, SIM_PLAIN, w->slot, w->count);
     if (sim_page_of(p)->place == SIM_HEAP) {

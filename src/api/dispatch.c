@@ -343,6 +343,7 @@ static sy_status dispatch_latency(sy_route *route, const sy_dispatch_args *args,
     a.row_bytes_max = (uint32_t)m->row_bytes_max;
     SY_TRY(choose_view(route, c, &a, view));
     a.out.work = (uint32_t)any_work(route, &a.out);
+    a.again = (uint32_t)route->placed;
     return sy_op_launch(route, stream, SY_KERNEL_ldispatch, &cut, &a, sizeof a);
 }
 

@@ -49,7 +49,14 @@ enum {
     SY_PLANT_STAGE_NOT_READ = 19,
     SY_PLANT_ONE_START = 20,
     SY_PLANT_LOST_ROUTE = 21,
-    SY_PLANT_CREDIT_IGNORED = 22
+    SY_PLANT_CREDIT_IGNORED = 22,
+    SY_PLANT_EPOCH_WRAPS = 23,
+    SY_PLANT_COUNTER_LEFT = 24,
+    SY_PLANT_LOST_VOTE = 25,
+    SY_PLANT_ALLOC_IN_ROUND = 26,
+    SY_PLANT_LEAKED_DESCRIPTOR = 27,
+    SY_PLANT_UNMAPPED_PEER = 28,
+    SY_PLANT_NULL_TABLE = 29
 };
 extern int sy_sim_plant; /* which; 0: none */
 #define SY_PLANT(name) (sy_sim_plant == SY_PLANT_##name)

@@ -120,8 +120,10 @@ SY_DEV void sy_counts_by_expert(struct sy_ctx *c, const struct sy_dev *d,
     f->rows = before;
 }
 
-/* Totals as sy_route_info shows them. Returns the rows that would fit everything. */
-SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, struct sy_found f)
+/* Totals as sy_route_info shows them. again: the batch has been counted before, and its bad ids are
+ * -1 since. Returns the rows that would fit everything. */
+SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, struct sy_found f,
+                               int again)
 {
     sy_s32 *totals = (sy_s32 *)SY_ROUTE_AT(r, totals);
     sy_u32 rows = sy_max(c, f.largest), dropped = sy_sum(c, f.dropped);
@@ -137,7 +139,7 @@ SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, s
         totals[1] = (sy_s32)rows;
         totals[2] = (sy_s32)dropped;
         totals[3] = dropped != 0;
-        totals[4] = bad;
+        totals[4] = bad || (again && totals[4]);
         totals[5] = totals[6] = totals[7] = 0;
     }
     return rows;
@@ -166,13 +168,13 @@ SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d, const str
 
 /* All of the above; by one warp. Returns the rows that would fit everything. */
 SY_DEV sy_u32 sy_counts(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                        const sy_u32 *heard)
+                        const sy_u32 *heard, int again)
 {
     struct sy_found f = {0, 0, 0, 0, 0};
     sy_u32 rows;
     sy_counts_by_source(c, d, r, heard, &f);
     sy_counts_by_expert(c, d, r, heard, &f);
-    rows = sy_counts_totals(c, r, f);
+    rows = sy_counts_totals(c, r, f, again);
     if (sy_any(c, f.bad != 0))
         sy_counts_notice(c, d, r, heard);
     sy_warp_sync(c);

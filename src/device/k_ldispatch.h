@@ -378,7 +378,9 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
     if (c->block == 0 && c->warp == (c->warps > 1))
         sy_op_start(c, op, 1u, a->check);
     if (c->warp == c->warps - 1) {
-        int go = sy_ld_free(c, a, op);
+        /* Asked for ahead. What kernels that left early have not sent must not seem to have come. */
+        sy_u32 stop = sy_glance((const sy_u32 *)SY_OWN(&a->d, stop));
+        int go = sy_ld_free(c, a, op) && !(stop && sy_lost(c, &a->d));
         if (c->lane == 0)
             *sh->ready = (sy_u32)go;
     }
@@ -588,7 +590,7 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
         return;
     sy_mark(c, 9);
     if (c->block == c->blocks - 1 && c->warp == 0) {
-        sy_u32 rows = sy_counts(c, d, &a->r, sh->heard);
+        sy_u32 rows = sy_counts(c, d, &a->r, sh->heard, (int)a->again);
         if (tables)
             sy_fence_device(c);
         if (sy_rows_suffice(c, op, &a->r, rows, a->out.rows_have) && c->lane == 0)

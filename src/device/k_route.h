@@ -378,32 +378,54 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
     }
 }
 
-/* Answers to source s: where its rows shall go. The same sums as in counts.h, straight from what
- * was heard, because all sources wait for them. */
-SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
-                            const sy_u32 *heard, sy_u32 s)
+/* EXPERT_PACKED: where the rows of each expert begin, into `offsets`. By one warp. */
+SY_DEV void sy_route_offsets(struct sy_ctx *c, const struct sy_route_args *a, const sy_u32 *heard,
+                             sy_u32 *offsets)
 {
     const struct sy_dev *d = &a->d;
-    sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base);
-    sy_u32 base = 0, before = 0;
-    to += (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
-    for (sy_u32 p = 0; p < s; p++)
-        base += sy_announced(d, heard, p, SY_COUNT_ROWS);
-    if (c->lane == 0) {
+    sy_u32 before = 0;
+    for (sy_u32 at = 0; at < d->local; at += SY_LANES) {
+        sy_u32 e = at + c->lane, n = 0, all, sum;
+        for (sy_u32 p = 0; e < d->local && p < SY_RANKS(d); p++)
+            n += sy_announced(d, heard, p, SY_COUNT_HEAD + e);
+        sum = before + sy_scan(c, sy_div_up(n, a->r.alignment) * a->r.alignment, &all);
+        before += all;
+        if (e < d->local)
+            offsets[e] = sum;
+    }
+}
+
+/* The answers to all sources: where their rows shall go. The same sums as in counts.h, straight
+ * from what was heard, because all sources wait for them. The warps of block 0 share the work. */
+SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
+                            struct sy_unit *u)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u64 mine = (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
+    sy_u32 *offsets = u->before, before = 0; /* nobody needs those before the scan */
+    int packed = SY_LAYOUT(&a->r) == SY_L_PACKED;
+    for (sy_u32 at = 0; c->warp == c->warps - 1 && at < SY_RANKS(d); at += SY_LANES) {
+        sy_u32 s = at + c->lane, all;
+        sy_u32 n = s < SY_RANKS(d) ? sy_announced(d, u->heard, s, SY_COUNT_ROWS) : 0;
+        sy_u32 base = before + sy_scan(c, n, &all);
+        before += all;
+        if (s >= SY_RANKS(d))
+            continue;
+        sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base) + mine;
         sy_put64(to + SY_BASE_ROWS, sy_word(op->epoch, base));
         sy_put64(to + SY_BASE_CAPACITY, sy_word(op->epoch, a->r.capacity));
     }
-    for (sy_u32 at = 0; at < d->local; at += SY_LANES) {
-        sy_u32 e = at + c->lane, n = 0, begin = 0, all, sum;
-        for (sy_u32 p = 0; e < d->local && p < SY_RANKS(d); p++) {
-            begin = p == s ? n : begin;
-            n += sy_announced(d, heard, p, SY_COUNT_HEAD + e);
-        }
-        sum = before + sy_scan(c, sy_div_up(n, a->r.alignment) * a->r.alignment, &all);
-        before += all;
-        begin += SY_LAYOUT(&a->r) == SY_L_PACKED ? sum : 0;
-        if (e < d->local)
+    if (packed && c->warp == 0)
+        sy_route_offsets(c, a, u->heard, offsets);
+    if (packed)
+        sy_block_sync(c);
+    SY_FOR_BLOCK (e, c, d->local) {
+        sy_u32 begin = packed ? offsets[e] : 0;
+        for (sy_u32 s = 0; s < SY_RANKS(d); s++) {
+            sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base) + mine;
             sy_put64(to + SY_BASE_HEAD + e, sy_word(op->epoch, begin));
+            begin += sy_announced(d, u->heard, s, SY_COUNT_HEAD + e);
+        }
     }
 }
 
@@ -472,10 +494,9 @@ SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
         return 0;
     if (c->warp == c->warps - 1 && c->lane == 0)
         sy_store_word(sy_route_gate(d, SY_GATE_HEARD), 1u);
-    for (sy_u32 i = c->warp; i < SY_RANKS(d); i += c->warps)
-        sy_route_answer(c, a, op, u->heard, (d->rank + i) % SY_RANKS(d));
+    sy_route_answer(c, a, op, u);
     if (c->warp == 0)
-        sy_counts(c, d, &a->r, u->heard);
+        sy_counts(c, d, &a->r, u->heard, 0);
     SY_FOR_BLOCK (i, c, SY_TOTALS_COPIES * (SY_RANKS(d) + d->experts)) {
         sy_totals(d, 0)[i] = 0; /* all warps have told */
     }

@@ -288,6 +288,8 @@ SY_DEV struct sy_op sy_op_begin(const struct sy_dev *d, sy_u32 channel, int send
     op.d = d;
     op.channel = channel;
     op.epoch = SY_PLANT(CAPTURED_EPOCH) ? 1 : done[channel] + 1;
+    if (SY_PLANT(EPOCH_WRAPS))
+        op.epoch &= 3u;
     return op;
 }
 
@@ -338,7 +340,7 @@ SY_DEV void sy_op_close(struct sy_ctx *c, const struct sy_op *op, int send, int 
     sy_u32 *leaving = (sy_u32 *)SY_MINE(d, leaving) + (send ? 0 : SY_CHANNELS) + op->channel;
     sy_u32 *ticket = (sy_u32 *)SY_MINE(d, ticket);
     sy_u32 *source_ticket = (sy_u32 *)SY_MINE(d, source_ticket);
-    SY_FOR (i, c, SY_RANKS(d)) {
+    SY_FOR (i, c, SY_RANKS(d) - SY_PLANT(COUNTER_LEFT)) {
         source_ticket[i] = 0;
     }
     if (c->lane == 0) {

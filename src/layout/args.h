@@ -124,7 +124,8 @@ struct sy_ldispatch_args {
     sy_u32 tail_bytes;
     sy_u32 tail_bytes_max; /* strides of views                                      */
     sy_u32 row_bytes_max;
-    sy_u32 view; /* which area                                            */
+    sy_u32 view;  /* which area                                            */
+    sy_u32 again; /* 1: not the first dispatch of this setting             */
 };
 
 /* --- combine, both modes -------------------------------------------------------------------- */

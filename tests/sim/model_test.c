@@ -1,5 +1,5 @@
-/* model_test.c - the simulator's memory model, by litmus tests: what must never be seen is not, and
- * what weak memory allows is seen for some seed. Also that a seed replays exactly.
+/* model_test.c - the simulator's models of memory and of the network, by litmus tests: what must
+ * never be seen is not, and what is allowed is seen for some seed.
  *
  * A litmus is two or three functions that run as warps of different ranks. Its words and data lie
  * in the ranks' heaps. */
@@ -8,6 +8,7 @@
 #include "base/verify.h"
 #include "check.h"
 #include "engine.h"
+#include "network.h"
 #include "sim_prims.h"
 #include "system.h"
 #include "world.h"
@@ -198,6 +199,12 @@ static int sightings(const struct litmus *l, uint64_t value)
 /* --- message passing -------------------------------------------------------------------------- */
 
 /* Rank 1's heap: data at 0, a word at 64, a counter at 128. */
+static void nobody(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    (void)heap;
+}
+
 static void put_data(sy_u8 *const *heap, uint32_t v)
 {
     struct sy_v16 data = {{v, v, v, v}};
@@ -406,6 +413,127 @@ static void a_barrier_makes_stores_visible_to_the_block(void)
     CHECK(sightings(&l, 9) == SEEDS, "a store was not there behind the barrier");
 }
 
+/* --- causes and effects over three ranks, and one place --------------------------------------- */
+
+/* Rank 0 tells rank 2, which tells rank 1. */
+static void tell_2(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    put_data(heap, 7);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[2] + 64), 1);
+}
+
+static void pass_on(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[2] + 64), 1);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void pass_on_unfenced(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[2] + 64), 1);
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+}
+
+static void a_message_passed_on_is_whole(void)
+{
+    const struct litmus l = {{tell_2, take_acquired, pass_on}, 1};
+    CHECK(sightings(&l, 7) == SEEDS, "the data did not come");
+}
+
+static void a_message_passed_on_without_fence_is_a_race(void)
+{
+    const struct litmus l = {{tell_2, take_acquired, pass_on_unfenced}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void one_place_twice(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    sy_put64((sy_u64 *)(heap[1] + 64), 1);
+    sy_put64((sy_u64 *)(heap[1] + 64), 2);
+}
+
+static void look_twice(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    sy_u64 first = sy_glance64((const sy_u64 *)(heap[1] + 64));
+    (void)c;
+    world.seen[0] = first > sy_glance64((const sy_u64 *)(heap[1] + 64));
+}
+
+static void a_word_does_not_go_back(void)
+{
+    const struct litmus l = {{one_place_twice, look_twice}, 1};
+    CHECK(sightings(&l, 0) == SEEDS, "a word went back");
+}
+
+/* --- writing what was read -------------------------------------------------------------------- */
+
+static void read_and_answer(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    world.seen[1] = sy_get32(heap[1]);
+    sy_fence_publish(c);
+    sy_put64((sy_u64 *)(heap[0] + 64), 1);
+}
+
+static void write_when_told(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    await(c, (const sy_u64 *)(heap[0] + 64), 1);
+    put_data(heap, 7);
+    world.seen[0] = world.seen[1];
+}
+
+static void write_at_once(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    put_data(heap, 7);
+}
+
+static void what_was_read_may_be_written(void)
+{
+    const struct litmus l = {{write_when_told, read_and_answer}, 1};
+    CHECK(sightings(&l, 0) == SEEDS, "the reader saw what came later");
+}
+
+static void what_may_still_be_read_may_not(void)
+{
+    const struct litmus l = {{write_at_once, read_and_answer}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void two_writers(void)
+{
+    const struct litmus l = {{write_at_once, nobody, write_at_once}, 1};
+    CHECK(violations(&l, SIM_CHECK_RACE) == SEEDS, "not found in every seed");
+}
+
+static void read_what_is_not_there(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    sim_forget(heap[0] + 512, 64);
+    world.seen[1] = sy_get32(heap[0] + 512);
+}
+
+static void read_beyond(struct sy_ctx *c, sy_u8 *const *heap)
+{
+    (void)c;
+    sim_forbid(heap[0] + 512, 64);
+    world.seen[1] = sy_get32(heap[0] + 512);
+}
+
+static void what_nobody_wrote_is_stale(void)
+{
+    const struct litmus l = {{read_what_is_not_there}, 1};
+    CHECK(violations(&l, SIM_CHECK_STALE) == SEEDS, "not found in every seed");
+}
+
+static void what_is_no_object_is_out_of_bounds(void)
+{
+    const struct litmus l = {{read_beyond}, 1};
+    CHECK(violations(&l, SIM_CHECK_BOUNDS) == SEEDS, "not found in every seed");
+}
+
 /* --- bulk copies ------------------------------------------------------------------------------ */
 
 static void fill_stage(struct sy_ctx *c, sy_u32 with)
@@ -467,12 +595,6 @@ static void load_and_read(struct sy_ctx *c, sy_u8 *const *heap)
     (void)heap;
 }
 
-static void nobody(struct sy_ctx *c, sy_u8 *const *heap)
-{
-    (void)c;
-    (void)heap;
-}
-
 static void a_copy_that_is_done_is_whole(void)
 {
     const struct litmus l = {{copy_done, take_acquired}, 1};
@@ -519,6 +641,152 @@ static void a_wait_without_end_is_found(void)
     CHECK(violations(&l, SIM_CHECK_LIVE) == SEEDS, "not found in every seed");
 }
 
+/* --- the network ------------------------------------------------------------------------------ */
+
+#define PUTS 20u
+
+/* Node 1's memory. */
+struct board {
+    uint64_t words[PUTS], arrived;
+    uint8_t rows[PUTS][200];
+};
+
+static struct {
+    int ordered, greedy; /* greedy: node 0 does not look at its credits */
+    uint32_t nodes_left;
+    uint64_t overtaken, torn, early, began_ns, ended_ns;
+} net;
+
+static void send_all(void *context)
+{
+    uint8_t row[200];
+    (void)context;
+    net.began_ns = sim_now_ns();
+    for (uint64_t i = 0; i < PUTS; i++) {
+        const uint64_t word = i + 1;
+        struct sim_put of_word = {.to = 1, .at = i * 8, .data = &word, .bytes = 8};
+        struct sim_put of_row = {.to = 1,
+                                 .at = offsetof(struct board, rows) + i * sizeof row,
+                                 .data = row,
+                                 .bytes = sizeof row,
+                                 .signal_at = offsetof(struct board, arrived),
+                                 .amount = 1};
+        memset(row, (int)i + 1, sizeof row);
+        while (!net.greedy && sim_network_flying(0, 1) + 2 > sim_network_credits())
+            sim_network_wait(0);
+        sim_network_put(&of_word);
+        sim_network_put(&of_row);
+    }
+    net.nodes_left--;
+}
+
+/* What is there now: no word before an earlier one if links are ordered, no more rows than
+ * arrived are announced. */
+static void look(const struct board *b)
+{
+    uint64_t rows = 0;
+    for (uint32_t i = 1; i < PUTS; i++)
+        net.overtaken += b->words[i] && !b->words[i - 1];
+    for (uint32_t i = 0; i < PUTS; i++) {
+        uint32_t whole = 0;
+        for (uint32_t k = 0; k < sizeof b->rows[i]; k++)
+            whole += b->rows[i][k] == i + 1;
+        rows += whole == sizeof b->rows[i];
+        net.torn += whole && whole < sizeof b->rows[i];
+    }
+    net.early += b->arrived > rows;
+}
+
+static void take_all(void *context)
+{
+    const struct board *b = (const struct board *)(const void *)sim_network_memory(1);
+    (void)context;
+    for (look(b); b->arrived < PUTS; look(b))
+        sim_network_wait(1);
+    net.ended_ns = sim_now_ns();
+    net.nodes_left--;
+}
+
+static void end_network(void *context)
+{
+    (void)context;
+    while (net.nodes_left)
+        sim_park(sim_now_ns() + 1000000, "the nodes");
+    sim_network_close();
+}
+
+/* Returns the virtual time that it took. */
+static uint64_t run_network(uint64_t seed, int ordered, int greedy)
+{
+    const struct sim_sched_config sched = {
+        .strategy = SIM_RANDOM, .slice = 4, .points_max = 1000000, .time_max_ns = 10000000000};
+    const struct sim_network_config config = {.nodes = 2,
+                                              .memory_bytes = sizeof(struct board),
+                                              .ordered = ordered,
+                                              .delay_ns = 5000,
+                                              .jitter_ns = 20000,
+                                              .bytes_per_us = 1000,
+                                              .credits = 6};
+    memset(&net, 0, sizeof net);
+    net.greedy = greedy;
+    net.nodes_left = 2;
+    sim_report_open(0);
+    sim_sched_open(&sched, seed, 2);
+    sim_network_open(&config);
+    sim_spawn(NULL, 0, SIM_HOST, send_all, NULL, "sender");
+    sim_spawn(NULL, 1, SIM_HOST, take_all, NULL, "receiver");
+    sim_spawn(NULL, SIM_NOBODY, SIM_HOST, end_network, NULL, "end");
+    sim_sched_run();
+    if (sim_violation.check)
+        sim_network_free();
+    sim_sched_close();
+    return net.ended_ns - net.began_ns;
+}
+
+static void an_ordered_network_keeps_the_order(void)
+{
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        run_network(seed, 1, 0);
+        CHECK(!sim_violation.check && !net.overtaken && !net.early, "seed %d: %s", (int)seed,
+              sim_violation.text);
+    }
+}
+
+static void an_unordered_network_does_not(void)
+{
+    int overtaken = 0, torn = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        run_network(seed, 0, 0);
+        CHECK(!sim_violation.check && !net.early, "seed %d: %s", (int)seed, sim_violation.text);
+        overtaken += net.overtaken > 0;
+        torn += net.torn > 0;
+    }
+    CHECK(overtaken > SEEDS / 2 && torn > SEEDS / 2,
+          "words overtook others in %d of %d seeds, rows were torn in %d", overtaken, SEEDS, torn);
+}
+
+/* 20 rows of 200 bytes, each in 4 packets, at 1,000 bytes a microsecond at most. */
+static void links_have_delay_and_bandwidth(void)
+{
+    uint64_t least = UINT64_MAX, most = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        uint64_t took = run_network(seed, 1, 0);
+        least = took < least ? took : least;
+        most = took > most ? took : most;
+    }
+    CHECK(least >= 5000 + PUTS * 264, "all was there after %llu ns", (unsigned long long)least);
+    CHECK(most > 2 * least, "all links are alike: %llu and %llu ns", (unsigned long long)least,
+          (unsigned long long)most);
+}
+
+static void a_link_takes_no_more_than_its_credits(void)
+{
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        run_network(seed, 0, 1);
+        CHECK(sim_violation.check == SIM_CHECK_COPY, "seed %d: nobody noticed", (int)seed);
+    }
+}
+
 int main(void)
 {
     sim_arena_open();
@@ -533,11 +801,23 @@ int main(void)
     TEST(a_sum_brings_the_data_of_all);
     TEST(a_fence_covers_what_its_warp_has_seen);
     TEST(a_barrier_makes_stores_visible_to_the_block);
+    TEST(a_message_passed_on_is_whole);
+    TEST(a_message_passed_on_without_fence_is_a_race);
+    TEST(a_word_does_not_go_back);
+    TEST(what_was_read_may_be_written);
+    TEST(what_may_still_be_read_may_not);
+    TEST(two_writers);
+    TEST(what_nobody_wrote_is_stale);
+    TEST(what_is_no_object_is_out_of_bounds);
     TEST(a_copy_that_is_done_is_whole);
     TEST(a_copy_signalled_early_is_a_race);
     TEST(a_copy_needs_its_own_fence);
     TEST(a_stage_is_busy_until_it_is_read);
     TEST(a_load_ends_at_its_gate);
     TEST(a_wait_without_end_is_found);
+    TEST(an_ordered_network_keeps_the_order);
+    TEST(an_unordered_network_does_not);
+    TEST(links_have_delay_and_bandwidth);
+    TEST(a_link_takes_no_more_than_its_credits);
     return check_end();
 }
