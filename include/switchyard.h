@@ -271,7 +271,10 @@ typedef struct sy_group_config {
 
     int32_t cpu_threads; /* CPU engine: threads that run kernels, up to 64; 0: parameter
                             SY_CPU_THREADS, else 1 */
-    int32_t sms;         /* GPU engines: most SMs an operation may use; 0: chosen */
+    /* GPU engines: most SMs that an operation may use; 0: chosen. Ranks that share a GPU never use
+     * more than equal parts of it. Kernels of several groups that are at work on one GPU at a time
+     * must fit together; to see to that is the caller's part, here. */
+    int32_t sms;
     uint64_t timeout_ns; /* longest wait for a peer, in any call or operation; 0: 30 s */
 
     const sy_allocator *allocator; /* copied; NULL: malloc and free */
@@ -393,6 +396,10 @@ typedef struct sy_route_input {
     size_t size;
     sy_tensor ids;
     sy_tensor map;
+    /* Most SMs that this call uses (CPU engine: threads), equal on all ranks and in both halves; 0,
+     * or more than the group has: all of the group's. So it is in dispatch and combine, too. */
+    int32_t sms;
+    int32_t reserved;
 } sy_route_input;
 
 /* Collective. T is the first dimension, 0 allowed, at most tokens_max (latency_tokens_max); ranks
@@ -495,6 +502,8 @@ typedef struct sy_dispatch_args {
     sy_tensor out_ids;     /* layouts by token [rows, K] I32 or I64: local expert or -1 */
     sy_tensor out_src;     /* [rows, 2] I32: source rank, token */
     sy_tensor *view;       /* gets the view of out_x; may be NULL */
+    int32_t sms;           /* as in sy_route_input */
+    int32_t reserved;
 } sy_dispatch_args;
 
 SY_API sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *stream);
@@ -537,6 +546,8 @@ typedef struct sy_combine_args {
     sy_tensor out_weights; /* [T, K] F32 */
     sy_tensor out_probs;   /* [T, E] F32: the same values at their experts, 0 elsewhere; equal ids
                               are added to +0, k ascending */
+    int32_t sms;           /* as in sy_route_input */
+    int32_t reserved1;
 } sy_combine_args;
 
 SY_API sy_status sy_combine(sy_route *route, const sy_combine_args *args, sy_stream *stream);

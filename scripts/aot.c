@@ -1,10 +1,11 @@
 /* aot.c - compiles kernels while the library is built, so that it needs no compiler later.
  *
- *     aot FOLDER
+ *     aot FOLDER [SM...]
  *
  * Writes a file per kernel and jit_aot.inc, which src/rt/jit_aot.c makes a table of: for every kind
- * of GPU the kernels for any shape, and for the most common ones those of common shapes. Part of
- * `make AOT=1`; linked with the library's own objects, so that both agree on keys and options. */
+ * of GPU, or those of the compute capabilities SM (90), the kernels for any shape, and for the most
+ * common ones those of common shapes. Part of `make AOT=1`; linked with the library's own objects,
+ * so that both agree on keys and options. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,15 +90,21 @@ static void add_common(int sm, sy_u32 ranks)
     }
 }
 
-static void add_all(void)
+/* wanted: compute capabilities, none for all. */
+static void add_all(char **wanted)
 {
-    static const int targets[] = {80, 90, 100, 120};
-    for (int t = 0; t < 4; t++)
-        for (int k = 0; k < SY_KERNELS; k++)
-            add(targets[t], sy_variant_general((enum sy_kernel)k));
-    for (sy_u32 ranks = 2; ranks <= 8; ranks *= 2)
-        for (int t = 1; t <= 2; t++)
-            add_common(targets[t], ranks);
+    static const struct {
+        int sm, common;
+    } targets[] = {{80, 0}, {90, 1}, {100, 1}, {120, 0}};
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+        int take = !*wanted;
+        for (char **w = wanted; *w; w++)
+            take |= atoi(*w) == targets[t].sm;
+        for (int k = 0; k < SY_KERNELS && take; k++)
+            add(targets[t].sm, sy_variant_general((enum sy_kernel)k));
+        for (sy_u32 ranks = 2; ranks <= 8 && take && targets[t].common; ranks *= 2)
+            add_common(targets[t].sm, ranks);
+    }
 }
 
 /* --- compiling ------------------------------------------------------------------------------ */
@@ -107,13 +114,13 @@ static void *compile_some(void *context)
     static int next;
     const char *options[SY_JIT_OPTIONS];
     char arch[32], program[SY_VARIANT_TEXT];
-    int i;
+    int i, n;
     (void)context;
     while ((i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < count) {
         struct job *job = jobs + i;
-        sy_jit_options(job->sm, arch, options);
+        n = sy_jit_options(job->sm, 0, arch, options);
         sy_variant_program(&job->variant, program);
-        if (sy_nvrtc_compile(program, options, SY_JIT_OPTIONS, &job->cubin, &job->bytes, NULL)) {
+        if (sy_nvrtc_compile(program, options, n, &job->cubin, &job->bytes, NULL)) {
             fprintf(stderr, "aot: %s\n", sy_last_error());
             __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
         }
@@ -147,7 +154,7 @@ static int write_one(const char *folder, int i, FILE *table)
         return 1;
     bad = fwrite(jobs[i].cubin, 1, jobs[i].bytes, f) != jobs[i].bytes;
     bad |= fclose(f) != 0;
-    sy_jit_key(jobs[i].sm, &jobs[i].variant, key);
+    sy_jit_key(jobs[i].sm, 0, &jobs[i].variant, key);
     fprintf(table, "SY_CUBIN(%d, \"%s\", %d", i, path, jobs[i].sm);
     for (int b = 0; b < SY_SHA256_BYTES; b++)
         fprintf(table, ", %d", key[b]);
@@ -161,11 +168,15 @@ int main(int argc, char **argv)
     char path[1024];
     FILE *table;
     int bad = 0;
-    if (argc != 2 || sy_nvrtc_load(99, &version)) {
-        fprintf(stderr, "aot: %s\n", argc == 2 ? sy_last_error() : "aot FOLDER");
+    if (argc < 2 || sy_nvrtc_load(99, &version)) {
+        fprintf(stderr, "aot: %s\n", argc < 2 ? "aot FOLDER [SM...]" : sy_last_error());
         return 1;
     }
-    add_all();
+    add_all(argv + 2);
+    if (!count) {
+        fprintf(stderr, "aot: none of these compute capabilities is known\n");
+        return 1;
+    }
     compile_all();
     snprintf(path, sizeof path, "%s/jit_aot.inc", argv[1]);
     table = fopen(path, "w");

@@ -680,8 +680,9 @@ void sy_cuda_query(sy_engine_info *info)
 /* As a GPU it has few multiprocessors, and room for whatever the seed wants. */
 sy_status sy_cuda_look(int32_t rank, struct sy_cuda_look *look)
 {
-    (void)rank;
     memset(look, 0, sizeof *look);
+    look->sm = 90;
+    memcpy(look->uuid.bytes, &rank, sizeof rank); /* each has its own */
     look->sms = (int32_t)config.blocks_max;
     look->shared_max = config.shared_max;
     return SY_OK;

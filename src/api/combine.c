@@ -82,14 +82,17 @@ static sy_status take_source(const sy_route *route, const sy_combine_args *args,
     return SY_OK;
 }
 
-/* May the sources fetch this rank's rows? */
-static sy_status choose_path(const sy_route *route, struct sy_combine_kargs *a)
+/* May the sources fetch this rank's rows, and should they? */
+static sy_status choose_path(const sy_route *route, const struct sy_machine *machine,
+                             struct sy_combine_kargs *a)
 {
+    const struct sy_work w = {.by_expert = (uint32_t)sy_layout_by_expert(route->config.layout)};
     const sy_group *group = route->group;
     uint64_t rows = (uint64_t)sy_route_extent(group, route->config.layout, route->config.capacity);
     int64_t wish = group->plan.params.combine_path;
     uint64_t offset = UINT64_MAX;
-    if (!route->dev.latency && !a->carry && wish != 1)
+    if (!route->dev.latency && !a->carry && wish != 1 &&
+        (wish == 2 || sy_combine_fetches(machine, &w)))
         offset = sy_heap_offset(group, &a->x, a->row_bytes, rows);
     a->pull = offset != UINT64_MAX;
     a->x_offset = a->pull ? offset : 0;
@@ -113,6 +116,7 @@ static void work_of(const sy_route *route, const sy_combine_args *args,
     w->receive = args->phase != SY_SEND;
     w->latency = route->dev.latency;
     w->pull = a->pull;
+    w->by_expert = (uint32_t)sy_layout_by_expert(route->config.layout);
 }
 
 /* With the group's order held. */
@@ -121,17 +125,19 @@ static sy_status combine_locked(sy_route *route, const sy_combine_args *args, sy
     sy_group *group = route->group;
     const struct sy_limits *m = &group->plan.limits;
     struct sy_combine_kargs a;
+    struct sy_machine machine;
     struct sy_work w;
     struct sy_cut cut;
     memset(&a, 0, sizeof a);
+    SY_TRY(sy_machine_for(group, args->sms, &machine));
     a.d = group->dev;
     a.r = route->dev;
     SY_TRY(take_x(route, args, &a));
     SY_TRY(take_carried(route, args, &a));
     SY_TRY(take_source(route, args, &a));
-    SY_TRY(choose_path(route, &a));
+    SY_TRY(choose_path(route, &machine, &a));
     work_of(route, args, &a, &w);
-    SY_TRY(sy_cut_combine(&group->plan.machine, &w, &cut));
+    SY_TRY(sy_cut_combine(&machine, &w, &cut));
     const uint64_t same[] = {SY_CH_TCOMBINE,
                              (uint64_t)route->config.mode,
                              (uint64_t)route->config.layout,
@@ -141,6 +147,7 @@ static sy_status combine_locked(sy_route *route, const sy_combine_args *args, sy
                              a.carry,
                              sy_given(&args->weights),
                              cut.shape.parts,
+                             (uint64_t)args->sms,
                              route->number};
     a.check = sy_check_word(same, sizeof same / sizeof *same);
     a.s = cut.shape;
@@ -152,7 +159,7 @@ static sy_status combine_locked(sy_route *route, const sy_combine_args *args, sy
     return sy_op_launch(route, stream, SY_KERNEL_combine, &cut, &a, sizeof a);
 }
 
-/* A hash of all tensors, for both halves. */
+/* A hash of what both halves must share: all that comes behind the phase. */
 static uint32_t hash_of(const sy_combine_args *args)
 {
     enum { WORDS = (sizeof *args - offsetof(sy_combine_args, x)) / 8 };
@@ -161,7 +168,7 @@ static uint32_t hash_of(const sy_combine_args *args)
     return sy_check_word(words, WORDS);
 }
 
-sy_status sy_combine(sy_route *route, const sy_combine_args *args, sy_stream *stream)
+static sy_status combine(sy_route *route, const sy_combine_args *args, sy_stream *stream)
 {
     sy_group *group;
     sy_status status;
@@ -186,8 +193,12 @@ sy_status sy_combine(sy_route *route, const sy_combine_args *args, sy_stream *st
         sy_phase_began(route, channel, args->phase, hash);
     pthread_mutex_unlock(&group->order);
     if (status == SY_OK && args->phase != SY_RECEIVE)
-        sy_log(&group->log, SY_LOG_TRACE, "%s of route %llu: %lld tokens",
-               sy_channel_name(channel), (unsigned long long)route->number,
-               (long long)route->tokens);
+        sy_log(&group->log, SY_LOG_TRACE, "%s of route %llu: %lld tokens", sy_channel_name(channel),
+               (unsigned long long)route->number, (long long)route->tokens);
     return status;
+}
+
+sy_status sy_combine(sy_route *route, const sy_combine_args *args, sy_stream *stream)
+{
+    return SY_RANGE("sy_combine", combine(route, args, stream));
 }

@@ -2,8 +2,10 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/process.h"
 #include "boot/boot.h"
 #include "rt/cuda_engine.h"
 
@@ -147,6 +149,9 @@ static sy_status describe_machine(struct sy_plan *plan, const sy_group_config *c
     SY_TRY(sy_cuda_look(plan->rank, &look));
     SY_NEED(c->sms <= look.sms, "sms %d: the GPU has %d", (int)c->sms, (int)look.sms);
     m->lanes = 32;
+    m->bulk = look.sm >= 90;
+    plan->gpu = look.uuid;
+    plan->gpu_sms = (uint32_t)look.sms;
     m->blocks_max = (uint32_t)(c->sms ? c->sms : look.sms);
     m->warps_max = GPU_ROUTE_WARPS;
     m->shared_max = look.shared_max;
@@ -207,42 +212,55 @@ void sy_plan_close(struct sy_plan *plan)
 /* What must be equal on all ranks, by name. Defaults are filled in, whatever the modes. */
 enum { SAME = 21 };
 
-static const char *const same_names[SAME] = {
-    "library version", "engine",          "modes",
-    "experts",         "topk_max",        "tokens_max",
-    "row_bytes_max",   "scale_words_max", "latency_tokens_max",
-    "recv_rows_max",   "views",           "latency_views",
-    "user_bytes",      "sms",             "timeout_ns",
-    "SY_COMBINE_PATH", "SY_HEAP",         "ranks",
-    "heap layout",     "SMs of the GPU",  "shared memory of a block"};
+static const char *const same_names[SAME] = {"library version",
+                                             "engine",
+                                             "modes",
+                                             "experts",
+                                             "topk_max",
+                                             "tokens_max",
+                                             "row_bytes_max",
+                                             "scale_words_max",
+                                             "latency_tokens_max",
+                                             "recv_rows_max",
+                                             "views",
+                                             "latency_views",
+                                             "user_bytes",
+                                             "sms",
+                                             "timeout_ns",
+                                             "SY_COMBINE_PATH",
+                                             "SY_HEAP",
+                                             "ranks",
+                                             "heap layout",
+                                             "SMs of the GPU",
+                                             "shared memory of a block"};
 
 static void same_values(const struct sy_plan *plan, uint64_t v[SAME])
 {
     const struct sy_limits *m = &plan->limits;
     const sy_group_config *c = &plan->config;
     const int gpu = plan->engine != SY_ENGINE_CPU; /* threads of the CPU may differ */
-    const uint64_t values[SAME] = {(uint64_t)sy_version_number(),
-                                   (uint64_t)plan->engine,
-                                   plan->modes,
-                                   m->experts,
-                                   m->topk_max,
-                                   (uint64_t)c->tokens_max,
-                                   m->row_bytes_max,
-                                   m->scale_words_max,
-                                   latency_tokens(c),
-                                   (uint64_t)(c->recv_rows_max ? c->recv_rows_max
-                                                               : plan->ranks * c->tokens_max),
-                                   (uint64_t)(c->views ? c->views : 1),
-                                   (uint64_t)(c->latency_views ? c->latency_views : 2),
-                                   m->user_bytes,
-                                   (uint64_t)c->sms,
-                                   plan->timeout_ns,
-                                   (uint64_t)plan->params.combine_path,
-                                   (uint64_t)plan->params.heap,
-                                   m->ranks,
-                                   plan->heap.bytes,
-                                   gpu ? plan->machine.blocks_max : 0,
-                                   gpu ? plan->machine.shared_max : 0};
+    const uint64_t values[SAME] = {
+        (uint64_t)sy_version_number(),
+        (uint64_t)plan->engine,
+        plan->modes,
+        m->experts,
+        m->topk_max,
+        (uint64_t)c->tokens_max,
+        m->row_bytes_max,
+        m->scale_words_max,
+        latency_tokens(c),
+        (uint64_t)(c->recv_rows_max ? c->recv_rows_max : plan->ranks * c->tokens_max),
+        (uint64_t)(c->views ? c->views : 1),
+        (uint64_t)(c->latency_views ? c->latency_views : 2),
+        m->user_bytes,
+        (uint64_t)c->sms,
+        plan->timeout_ns,
+        (uint64_t)plan->params.combine_path,
+        (uint64_t)plan->params.heap,
+        m->ranks,
+        plan->heap.bytes,
+        gpu ? plan->machine.blocks_max : 0,
+        gpu ? plan->machine.shared_max : 0};
     memcpy(v, values, sizeof values);
 }
 
@@ -267,7 +285,83 @@ static sy_status agree_on_experts(const struct sy_plan *plan, struct sy_boot *bo
     return status;
 }
 
-sy_status sy_plan_agree(const struct sy_plan *plan, struct sy_boot *boot)
+/* Where a rank's kernels run. */
+struct seat {
+    struct sy_cuda_uuid gpu;
+    uint8_t process[16];
+    uint32_t connections, reserved; /* CUDA_DEVICE_MAX_CONNECTIONS of the process */
+};
+
+/* Streams that a rank uses, the caller's included, each with a queue of its own if there are so
+ * many. In one queue work of different streams can stand behind each other: that of one rank behind
+ * a kernel of another that waits for it. */
+#define STREAMS_PER_RANK 4u
+#define CONNECTIONS_DEFAULT 8u
+#define CONNECTIONS_MAX 32u
+
+static sy_status take_seat(const struct sy_plan *plan, struct seat *seat)
+{
+    const char *text = sy_env("CUDA_DEVICE_MAX_CONNECTIONS");
+    long n = text ? strtol(text, NULL, 10) : 0;
+    memset(seat, 0, sizeof *seat);
+    seat->gpu = plan->gpu;
+    seat->connections = n < 1                       ? CONNECTIONS_DEFAULT
+                        : n > (long)CONNECTIONS_MAX ? CONNECTIONS_MAX
+                                                    : (uint32_t)n;
+    if (sy_process_name(seat->process))
+        return sy_fail_errno("a random number");
+    return SY_OK;
+}
+
+/* Kernels of all ranks must run at the same time, and a block may take a whole multiprocessor. The
+ * result is the same on all ranks, as all GPUs are alike. */
+static sy_status divide_gpus(struct sy_plan *plan, const struct seat *seats)
+{
+    for (int32_t r = 0; r < plan->ranks; r++) {
+        uint32_t together = 0, inside = 0, share;
+        for (int32_t i = 0; i < plan->ranks; i++) {
+            int same = !memcmp(&seats[i].gpu, &seats[r].gpu, sizeof seats->gpu);
+            together += same;
+            inside += same && !memcmp(seats[i].process, seats[r].process, sizeof seats->process);
+        }
+        share = plan->gpu_sms / together;
+        if (!share)
+            return sy_fail(SY_UNSUPPORTED,
+                           "%u ranks, rank %d among them, share a GPU of %u multiprocessors, and "
+                           "each needs one of its own",
+                           together, (int)r, plan->gpu_sms);
+        if (inside > 1 && inside * STREAMS_PER_RANK > seats[r].connections)
+            return sy_fail(SY_UNSUPPORTED,
+                           "%u ranks of one process, rank %d among them, share a GPU, which takes "
+                           "CUDA_DEVICE_MAX_CONNECTIONS=%u or more, set before the driver starts "
+                           "(it is %u, and can be %u)",
+                           inside, (int)r, inside * STREAMS_PER_RANK, seats[r].connections,
+                           CONNECTIONS_MAX);
+        plan->sharing = together > plan->sharing ? together : plan->sharing;
+        if (share < plan->machine.blocks_max)
+            plan->machine.blocks_max = share;
+    }
+    return SY_OK;
+}
+
+static sy_status agree_on_gpus(struct sy_plan *plan, struct sy_boot *boot)
+{
+    struct seat mine, *seats;
+    sy_status status;
+    if (plan->engine != SY_ENGINE_CUDA)
+        return SY_OK;
+    seats = sy_zalloc(sizeof *seats * (size_t)plan->ranks);
+    status = seats ? take_seat(plan, &mine) : sy_fail(SY_NO_MEMORY, "a table of GPUs");
+    status = sy_boot_agree(boot, status);
+    if (status == SY_OK)
+        status = sy_boot_allgather(boot, &mine, seats, sizeof mine);
+    if (status == SY_OK)
+        status = divide_gpus(plan, seats);
+    sy_os->free(seats);
+    return status;
+}
+
+sy_status sy_plan_agree(struct sy_plan *plan, struct sy_boot *boot)
 {
     uint64_t mine[SAME], (*all)[SAME];
     sy_status status;
@@ -283,7 +377,9 @@ sy_status sy_plan_agree(const struct sy_plan *plan, struct sy_boot *boot)
                                  same_names[i], (unsigned long long)all[0][i], (int)r,
                                  (unsigned long long)all[r][i]);
     sy_os->free(all);
-    return status == SY_OK ? agree_on_experts(plan, boot) : status;
+    if (status == SY_OK)
+        status = agree_on_experts(plan, boot);
+    return status == SY_OK ? agree_on_gpus(plan, boot) : status;
 }
 
 /* --- questions ------------------------------------------------------------------------------ */

@@ -9,7 +9,8 @@ sy_status sy_plan_open(struct sy_plan *plan, const sy_group_config *config);
 void sy_plan_close(struct sy_plan *plan);
 void sy_plan_sizes(const struct sy_plan *plan, sy_group_sizes *sizes);
 
-/* Collective: SY_MISMATCH on every rank, with field, ranks and values, unless all agree. */
-sy_status sy_plan_agree(const struct sy_plan *plan, struct sy_boot *boot);
+/* Collective: SY_MISMATCH on every rank, with field, ranks and values, unless all agree. Ranks that
+ * share a GPU then divide it. */
+sy_status sy_plan_agree(struct sy_plan *plan, struct sy_boot *boot);
 
 #endif

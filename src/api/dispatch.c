@@ -163,8 +163,8 @@ static int any_work(const sy_route *route, const struct sy_outputs *o)
 }
 
 /* What all ranks must agree on. */
-static uint32_t check_of(const sy_route *route, const struct cargo *c, int32_t quant,
-                         uint32_t parts)
+static uint32_t check_of(const sy_route *route, const struct cargo *c,
+                         const sy_dispatch_args *args, uint32_t parts)
 {
     const uint64_t same[] = {SY_CH_TDISPATCH,
                              (uint64_t)route->config.mode,
@@ -175,8 +175,9 @@ static uint32_t check_of(const sy_route *route, const struct cargo *c, int32_t q
                              c->row_bytes,
                              c->scale_words,
                              c->weighted,
-                             (uint64_t)quant,
+                             (uint64_t)args->quant,
                              parts,
+                             (uint64_t)args->sms,
                              route->number};
     return sy_check_word(same, sizeof same / sizeof *same);
 }
@@ -195,6 +196,10 @@ static void work_of(const sy_route *route, const sy_dispatch_args *args, const s
     w->tokens = (uint32_t)route->tokens;
     w->tokens_most = route->dev.tokens_limit;
     w->quant = (uint32_t)args->quant;
+    w->by_expert = (uint32_t)sy_layout_by_expert(route->config.layout);
+    w->copies = w->by_expert || sy_given(&args->out_x);
+    w->outputs = w->copies || sy_given(&args->out_scales) || sy_given(&args->out_weights) ||
+                 sy_given(&args->out_probs) || sy_given(&args->out_ids) || sy_given(&args->out_src);
     w->send = args->phase != SY_RECEIVE;
     w->receive = args->phase != SY_SEND;
 }
@@ -246,15 +251,17 @@ static sy_status dispatch_throughput(sy_route *route, const sy_dispatch_args *ar
     sy_group *group = route->group;
     struct sy_tdispatch_args a;
     const struct cargo *c = &in->cargo;
+    struct sy_machine machine;
     struct sy_work w;
     struct sy_cut cut;
     memset(&a, 0, sizeof a);
     SY_TRY(take_outputs(route, args, c, &a.out));
+    SY_TRY(sy_machine_for(group, args->sms, &machine));
     work_of(route, args, c, &w);
     a.side_bytes = (c->scale_words + (c->weighted ? route->dev.topk : 0)) * 4u;
     a.side_bytes = (a.side_bytes + 15u) / 16u * 16u;
     w.side_bytes = a.side_bytes;
-    SY_TRY(sy_cut_tdispatch(&group->plan.machine, &w, &cut));
+    SY_TRY(sy_cut_tdispatch(&machine, &w, &cut));
     SY_ASSERT(!args->quant || cut.shape.parts == 1);
     a.d = group->dev;
     a.r = route->dev;
@@ -268,10 +275,10 @@ static sy_status dispatch_throughput(sy_route *route, const sy_dispatch_args *ar
     a.tokens = (uint32_t)route->tokens;
     a.quant = (uint32_t)args->quant;
     a.hidden = c->hidden;
-    a.check = check_of(route, c, args->quant, cut.shape.parts);
+    a.check = check_of(route, c, args, cut.shape.parts);
     a.side_bulk =
-        (bulk(&group->plan.machine, &a.scales, c->scale_words, 0) ? 1u : 0) |
-        (bulk(&group->plan.machine, &a.weights, route->dev.topk, c->scale_words * 4u) ? 2u : 0);
+        (bulk(&machine, &a.scales, c->scale_words, 0) ? 1u : 0) |
+        (bulk(&machine, &a.weights, route->dev.topk, c->scale_words * 4u) ? 2u : 0);
     a.side_lanes = (a.scales.data && !(a.side_bulk & 1u)) ||
                    (a.weights.data && !(a.side_bulk & 2u)) || a.probs.data;
     SY_TRY(choose_area(route, c, &a, view));
@@ -316,15 +323,17 @@ static sy_status dispatch_latency(sy_route *route, const sy_dispatch_args *args,
     const struct sy_limits *m = &group->plan.limits;
     struct sy_ldispatch_args a;
     const struct cargo *c = &in->cargo;
+    struct sy_machine machine;
     struct sy_work w;
     struct sy_cut cut;
     memset(&a, 0, sizeof a);
     SY_TRY(take_outputs(route, args, c, &a.out));
+    SY_TRY(sy_machine_for(group, args->sms, &machine));
     work_of(route, args, c, &w);
     a.tail_bytes = (SY_TAIL_SCALES(route->dev.topk) + c->scale_words) * 4u;
     a.tail_bytes = (a.tail_bytes + 15u) / 16u * 16u;
     w.tail_bytes = a.tail_bytes;
-    SY_TRY(sy_cut_ldispatch(&group->plan.machine, &w, &cut));
+    SY_TRY(sy_cut_ldispatch(&machine, &w, &cut));
     a.d = group->dev;
     a.r = route->dev;
     a.s = cut.shape;
@@ -338,7 +347,7 @@ static sy_status dispatch_latency(sy_route *route, const sy_dispatch_args *args,
     a.tokens = (uint32_t)route->tokens;
     a.quant = (uint32_t)args->quant;
     a.hidden = c->hidden;
-    a.check = check_of(route, c, args->quant, 1);
+    a.check = check_of(route, c, args, 1);
     a.tail_bytes_max = (uint32_t)m->tail_bytes_max;
     a.row_bytes_max = (uint32_t)m->row_bytes_max;
     SY_TRY(choose_view(route, c, &a, view));
@@ -349,17 +358,18 @@ static sy_status dispatch_latency(sy_route *route, const sy_dispatch_args *args,
 
 /* --- the call ------------------------------------------------------------------------------- */
 
-/* A hash of all tensors, for both halves. */
+/* A hash of what both halves must share. */
 static uint32_t hash_of(const sy_dispatch_args *args)
 {
     enum { WORDS = (offsetof(sy_dispatch_args, view) - offsetof(sy_dispatch_args, x)) / 8 };
-    uint64_t words[WORDS + 1];
+    uint64_t words[WORDS + 2];
     memcpy(words, &args->x, WORDS * 8);
     words[WORDS] = (uint64_t)args->quant;
-    return sy_check_word(words, WORDS + 1);
+    words[WORDS + 1] = (uint64_t)args->sms;
+    return sy_check_word(words, WORDS + 2);
 }
 
-sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *stream)
+static sy_status dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *stream)
 {
     sy_group *group;
     struct inputs in;
@@ -397,4 +407,9 @@ sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *
     if (status == SY_OK && args->view)
         *args->view = view;
     return status;
+}
+
+sy_status sy_dispatch(sy_route *route, const sy_dispatch_args *args, sy_stream *stream)
+{
+    return SY_RANGE("sy_dispatch", dispatch(route, args, stream));
 }

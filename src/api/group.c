@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/nvtx.h"
 #include "boot/boot.h"
 #include "boot/mesh.h"
 #include "config.h"
@@ -88,6 +89,7 @@ static sy_status open_engine(sy_group *group)
                                   .ranks = (int32_t)plan->limits.ranks,
                                   .idle_spins = plan->params.cpu_idle_spins,
                                   .shared_bytes = plan->shared_bytes,
+                                  .shared_gpu = plan->sharing > 1,
                                   .params = &plan->params,
                                   .allocator = plan->config.allocator};
     SY_TRY((cuda ? &sy_rt_cuda : &sy_rt_cpu)->open(&config, &group->rt));
@@ -112,7 +114,7 @@ static sy_status open_local(sy_group *group)
  * in an agreement, so that no rank waits for one that has given up. */
 static sy_status open_group(sy_group *group, struct sy_boot *boot)
 {
-    const struct sy_plan *plan = &group->plan;
+    struct sy_plan *plan = &group->plan;
     SY_TRY(sy_plan_agree(plan, boot));
     SY_TRY(sy_mesh_open(boot, 0, &group->mesh));
     SY_TRY(sy_boot_agree(boot, open_engine(group)));
@@ -176,7 +178,7 @@ static void close_group(sy_group *group)
     sy_os->free(group);
 }
 
-sy_status sy_group_create(const sy_group_config *config, sy_group **out)
+static sy_status create_group(const sy_group_config *config, sy_group **out)
 {
     struct sy_boot *boot = NULL;
     sy_group *group;
@@ -208,7 +210,13 @@ sy_status sy_group_create(const sy_group_config *config, sy_group **out)
     return SY_OK;
 }
 
-sy_status sy_group_destroy(sy_group *group)
+sy_status sy_group_create(const sy_group_config *config, sy_group **out)
+{
+    sy_nvtx_open();
+    return SY_RANGE("sy_group_create", create_group(config, out));
+}
+
+static sy_status destroy_group(sy_group *group)
 {
     if (!group)
         return SY_OK;
@@ -217,4 +225,9 @@ sy_status sy_group_destroy(sy_group *group)
                        (long long)group->objects);
     close_group(group);
     return SY_OK;
+}
+
+sy_status sy_group_destroy(sy_group *group)
+{
+    return SY_RANGE("sy_group_destroy", destroy_group(group));
 }

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "base/cuda_api.h"
 #include "base/log.h"
 #include "base/maxima.h"
 #include "base/os.h"
@@ -40,6 +41,9 @@ struct sy_plan {
     struct sy_heap_layout heap;
     struct sy_local_layout local;
     struct sy_machine machine;
+    struct sy_cuda_uuid gpu; /* which one, and how many multiprocessors it has     */
+    uint32_t gpu_sms;
+    uint32_t sharing; /* most ranks on one GPU; 0 on the CPU                */
     uint64_t shared_bytes;
 };
 

@@ -81,6 +81,15 @@ sy_status sy_rows_flatten(const sy_route *route, const sy_tensor *t, const char 
     return sy_tensor_flatten(t, name, flat);
 }
 
+sy_status sy_machine_for(const sy_group *group, int32_t sms, struct sy_machine *m)
+{
+    SY_NEED(sms >= 0 && sms <= SY_SMS_MAX, "sms %d: from 0 to %d", (int)sms, SY_SMS_MAX);
+    *m = group->plan.machine;
+    if (sms && (uint32_t)sms < m->blocks_max)
+        m->blocks_max = (uint32_t)sms;
+    return SY_OK;
+}
+
 sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel,
                        const struct sy_cut *cut, const void *args, size_t bytes)
 {

@@ -2,6 +2,7 @@
 #ifndef SY_API_OPS_H
 #define SY_API_OPS_H
 
+#include "base/nvtx.h"
 #include "group.h"
 
 /* Rows of a whole output of the layout, for a capacity. */
@@ -34,6 +35,9 @@ int sy_between_halves(const sy_route *route);
 /* A tensor of rows, which may come as slabs, as one of two dimensions. */
 sy_status sy_rows_flatten(const sy_route *route, const sy_tensor *t, const char *name,
                           sy_tensor *flat);
+
+/* What a call may use: what the group may, or less if its `sms` says so. Checks that. */
+sy_status sy_machine_for(const sy_group *group, int32_t sms, struct sy_machine *m);
 
 /* Launches and records the route's event; with the group's order held. */
 sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel,

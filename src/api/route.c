@@ -239,10 +239,11 @@ static sy_status set_latency(sy_route *route, const sy_route_input *in, struct s
                                   route->done);
 }
 
-static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_stream *stream)
+static sy_status set_throughput(sy_route *route, struct sy_route_args *a,
+                                const struct sy_machine *machine, int32_t sms, sy_stream *stream)
 {
     sy_group *group = route->group;
-    const uint64_t same[] = {SY_CH_ROUTE, a->r.layout, a->r.topk, a->r.alignment};
+    const uint64_t same[] = {SY_CH_ROUTE, a->r.layout, a->r.topk, a->r.alignment, (uint64_t)sms};
     struct sy_work w = {.ranks = group->dev.ranks,
                         .experts = group->dev.experts,
                         .local_max = group->dev.local_max,
@@ -250,7 +251,7 @@ static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_str
                         .tokens = a->tokens};
     struct sy_cut cut;
     struct sy_grid grid;
-    SY_TRY(sy_cut_route(&group->plan.machine, &w, &cut, &a->chunk_tokens, &a->chunks));
+    SY_TRY(sy_cut_route(machine, &w, &cut, &a->chunk_tokens, &a->chunks));
     a->check = sy_check_word(same, sizeof same / sizeof *same);
     grid.blocks = cut.blocks;
     grid.warps = cut.warps;
@@ -259,9 +260,10 @@ static sy_status set_throughput(sy_route *route, struct sy_route_args *a, sy_str
                                   route->done);
 }
 
-sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *stream)
+static sy_status set_route(sy_route *route, const sy_route_input *input, sy_stream *stream)
 {
     struct sy_route_args a;
+    struct sy_machine machine;
     sy_group *group;
     sy_status status;
     SY_NEED(route && input, "sy_route_set: NULL");
@@ -269,6 +271,7 @@ sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *
     SY_TRY(sy_group_usable(group, "sy_route_set"));
     memset(&a, 0, sizeof a);
     SY_TRY(take_input(route, input, &a));
+    SY_TRY(sy_machine_for(group, input->sms, &machine));
     a.d = group->dev;
     a.r = route->dev;
     pthread_mutex_lock(&group->order);
@@ -278,7 +281,7 @@ sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *
     else if (route->dev.latency)
         status = set_latency(route, input, &a, stream);
     else
-        status = set_throughput(route, &a, stream);
+        status = set_throughput(route, &a, &machine, input->sms, stream);
     if (status == SY_OK) {
         route->set = 1;
         route->placed = !route->dev.latency;
@@ -291,6 +294,11 @@ sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *
         sy_log(&group->log, SY_LOG_TRACE, "route %llu is set: %lld tokens",
                (unsigned long long)route->number, (long long)route->tokens);
     return status;
+}
+
+sy_status sy_route_set(sy_route *route, const sy_route_input *input, sy_stream *stream)
+{
+    return SY_RANGE("sy_route_set", set_route(route, input, stream));
 }
 
 /* --- counts --------------------------------------------------------------------------------- */
@@ -322,7 +330,7 @@ sy_status sy_route_info_get(const sy_route *route, sy_route_info *info)
     return SY_OK;
 }
 
-sy_status sy_route_totals(sy_route *route, int64_t totals[SY_TOTALS])
+static sy_status read_totals(sy_route *route, int64_t totals[SY_TOTALS])
 {
     sy_s32 raw[SY_TOTALS];
     sy_group *group;
@@ -337,4 +345,9 @@ sy_status sy_route_totals(sy_route *route, int64_t totals[SY_TOTALS])
     for (int i = 0; i < SY_TOTALS; i++)
         totals[i] = raw[i];
     return SY_OK;
+}
+
+sy_status sy_route_totals(sy_route *route, int64_t totals[SY_TOTALS])
+{
+    return SY_RANGE("sy_route_totals", read_totals(route, totals));
 }

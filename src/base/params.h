@@ -14,7 +14,8 @@ struct sy_params {
 /* Reads all of them. A value that is no number or out of range is an error that names it. */
 sy_status sy_params_read(struct sy_params *params);
 
-/* A variable of the environment that is not a tunable: a launcher's. NULL: absent. */
+/* A variable of the environment that is not a tunable of ours: a launcher's, the CUDA driver's, a
+ * profiler's. NULL: absent. */
 const char *sy_env(const char *name);
 
 #endif

@@ -197,6 +197,10 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
 {
     (void)c;
 }
+SY_DEV void sy_fence_loads(struct sy_ctx *c)
+{
+    (void)c;
+}
 
 /* --- 16 bytes ------------------------------------------------------------------------------- */
 struct sy_v16 {
@@ -237,6 +241,13 @@ typedef sy_u64 sy_gate;
 
 /* A load leaves the bytes where they are: the first store reads them into the cache anyway. */
 #define SY_STAGED(stage, source) ((void)(stage), (const sy_u8 *)(source))
+
+#define SY_BULK_SUMS 0
+
+SY_DEV struct sy_v16 sy_staged16(const void *p)
+{
+    return sy_get16(p);
+}
 
 SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
 {

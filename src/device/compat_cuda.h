@@ -231,6 +231,13 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
+SY_DEV void sy_fence_loads(struct sy_ctx *c)
+{
+    (void)c;
+#if SY_HAS_TMA
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+#endif
+}
 
 /* --- 16 bytes ------------------------------------------------------------------------------- */
 struct sy_v16 {
@@ -276,6 +283,18 @@ typedef sy_u64 sy_gate;
 
 #define SY_STAGED(stage, source) ((void)(source), (const sy_u8 *)(stage))
 
+#define SY_BULK_SUMS SY_HAS_TMA
+
+SY_DEV struct sy_v16 sy_staged16(const void *p)
+{
+    struct sy_v16 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "r"(sy_shared_address(p))
+                 : "memory");
+    return v;
+}
+
 #if SY_HAS_TMA
 SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
 {
@@ -283,6 +302,7 @@ SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
         asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(sy_shared_address(gate)));
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
+    __syncwarp(); /* the warp's own use of it comes later, to racecheck too */
 }
 SY_DEV void sy_load_expect(struct sy_ctx *c, sy_gate *gate, sy_u32 bytes)
 {
@@ -487,12 +507,6 @@ SY_DEV struct sy_acc sy_acc_scale(struct sy_acc a, float s)
         a.f[i] = __fmul_rn(a.f[i], s);
     return a;
 }
-SY_DEV sy_u32 sy_round_bf16(float f)
-{
-    sy_u32 u = __float_as_uint(f);
-    sy_u32 r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-    return f == f ? r : 0x7fffu;
-}
 SY_DEV sy_u32 sy_round_f16(float f)
 {
     sy_u16 h;
@@ -503,8 +517,8 @@ SY_DEV struct sy_v16 sy_pack_bf16(struct sy_acc a)
 {
     struct sy_v16 v;
     SY_UNROLL(4)
-    for (int i = 0; i < 4; i++)
-        v.w[i] = sy_round_bf16(a.f[2 * i]) | sy_round_bf16(a.f[2 * i + 1]) << 16;
+    for (int i = 0; i < 4; i++) /* a NaN becomes 0x7fff */
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v.w[i]) : "f"(a.f[2 * i + 1]), "f"(a.f[2 * i]));
     return v;
 }
 SY_DEV struct sy_v16 sy_pack_f16(struct sy_acc a)

@@ -246,6 +246,10 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
     (void)c;
     sy_sim_fence(SY_SIM_COPIES);
 }
+SY_DEV void sy_fence_loads(struct sy_ctx *c)
+{
+    (void)c;
+}
 
 /* --- 16 bytes ------------------------------------------------------------------------------- */
 struct sy_v16 {
@@ -287,6 +291,13 @@ SY_DEV void sy_set16(void *p, struct sy_v16 v)
 typedef sy_u64 sy_gate;
 
 #define SY_STAGED(stage, source) ((void)(source), (const sy_u8 *)(stage))
+
+#define SY_BULK_SUMS 1
+
+SY_DEV struct sy_v16 sy_staged16(const void *p)
+{
+    return sy_own16(p);
+}
 
 SY_DEV void sy_gate_init(struct sy_ctx *c, sy_gate *gate)
 {

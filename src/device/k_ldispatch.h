@@ -33,7 +33,7 @@ struct sy_ld_shared {
     sy_u32 *ready;     /* sending: peers are through with the view    */
     sy_u32 *all_heard; /* receiving: all announcements are good       */
     sy_u32 *fan;
-    sy_u32 *gave_up;         /* sending: a warp did not wait for the row */
+    sy_u32 *gave_up; /* sending: a warp did not wait for the row */
     sy_gate *gate;
     sy_u32 *by_rank;         /* [ranks]: rows of the tokens so far          */
     sy_u32 *by_expert;       /* [experts]: selections of the tokens so far  */
@@ -42,6 +42,7 @@ struct sy_ld_shared {
     struct sy_dst *dst;      /* [fan]: of the block's token                 */
     sy_u8 *tail;             /* what travels behind the row                 */
     sy_u8 *row;
+    sy_u8 *copiers; /* receiving: for the warps that take rows */
     struct sy_pace pace;
 };
 
@@ -64,6 +65,7 @@ SY_DEV struct sy_ld_shared sy_ld_carve(struct sy_ctx *c, const struct sy_ldispat
     sh.dst = (struct sy_dst *)(c->shared + SY_LD_SH_DST(SY_RANKS(d), d->experts, d->local_max, K));
     sh.tail = c->shared + SY_LD_SH_TAIL(SY_RANKS(d), d->experts, d->local_max, K, fan);
     sh.row = c->shared + SY_LD_SH_ROW(SY_RANKS(d), d->experts, d->local_max, K, fan, a->tail_bytes);
+    sh.copiers = sh.row + SY_ALIGN_UP(SY_ROW_BYTES(&a->out), 128u);
     return sh;
 }
 
@@ -172,10 +174,10 @@ SY_DEV void sy_ld_pick(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
     }
 }
 
-/* The token's destinations, now that the tokens before it are counted. Every sending warp does it
- * for itself, with the same results; the first one keeps them for the route. */
+/* The token's destinations, now that the tokens before it are counted. Every sending warp takes
+ * down those that it sends to, which begin at `shift`; the first one keeps all for the route. */
 SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                        struct sy_ld_shared *sh, sy_u32 token)
+                        struct sy_ld_shared *sh, sy_u32 token, sy_u32 fan, sy_u32 shift)
 {
     const struct sy_dev *d = &a->d;
     struct sy_dst *keep = (struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)token * SY_FAN(&a->r);
@@ -183,6 +185,7 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
     SY_FOR (k, c, SY_TOPK(&a->r)) {
         const struct sy_ld_pick *pick = sh->pick + k;
         struct sy_dst to;
+        sy_u32 i = pick->fan_at < shift ? pick->fan_at + fan - shift : pick->fan_at - shift;
         ordinals[k] = pick->id < 0 ? 0 : sh->by_expert[pick->id] + pick->repeat;
         if (pick->fan_at == ~0u)
             continue;
@@ -191,7 +194,8 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         if (SY_PLANT(ATOMIC_SLOTS))
             to.nth = sy_add((sy_u32 *)SY_MINE(d, source_ticket) + to.rank, 1u);
         to.row = to.order = d->rank * d->lat_tokens_max + to.nth;
-        sh->dst[pick->fan_at] = to;
+        if ((i < c->warps ? i : i % c->warps) == c->warp)
+            sh->dst[pick->fan_at] = to;
         if (c->warp == 0)
             keep[pick->fan_at] = to;
     }
@@ -231,14 +235,14 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
 {
     const struct sy_dev *d = &a->d;
     const sy_u8 *row = SY_QUANT(a) ? sh->row : SY_STAGED(sh->row, sy_out_at(&a->x, token));
-    sy_u32 fan = *sh->fan;
+    sy_u32 fan = *sh->fan, shift = fan ? (d->rank + token) % fan : 0;
     if (c->warp < fan || c->warp == 0)
-        sy_ld_route(c, a, sh, token);
+        sy_ld_route(c, a, sh, token, fan, shift);
     sy_mark(c, 22);
     if (a->s.pace)
         sy_pace_wait(&sh->pace, 0);
     for (sy_u32 i = c->warp; i < fan; i += c->warps) {
-        const struct sy_dst *to = sh->dst + (i + d->rank + token) % fan;
+        const struct sy_dst *to = sh->dst + (i + shift < fan ? i + shift : i + shift - fan);
         sy_u8 *heap = sh->peers[to->rank];
         sy_store_bulk(c, sy_ld_rows(a, heap, d->rank) + (sy_u64)to->nth * SY_ROW_BYTES(&a->out),
                       row, SY_ROW_BYTES(&a->out));
@@ -339,8 +343,11 @@ SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
     sy_mark(c, 5);
     sy_block_sync(c);
     sy_mark(c, 6);
-    if (!*sh->ready)
+    if (!*sh->ready) {
+        if (!SY_QUANT(a) && token < a->tokens)
+            sy_wait_load(c, op, sh->gate, turn & 1u); /* it has begun, and ends before its block */
         return 0;
+    }
     if (token == a->tokens) {
         sy_ld_tell(c, a, op, sh);
         return 1;
@@ -378,7 +385,8 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
     if (c->block == 0 && c->warp == (c->warps > 1))
         sy_op_start(c, op, 1u, a->check);
     if (c->warp == c->warps - 1) {
-        /* Asked for ahead. What kernels that left early have not sent must not seem to have come. */
+        /* Asked for ahead. What kernels that left early have not sent must not seem to have
+         * come. */
         sy_u32 stop = sy_glance((const sy_u32 *)SY_OWN(&a->d, stop));
         int go = sy_ld_free(c, a, op) && !(stop && sy_lost(c, &a->d));
         if (c->lane == 0)
@@ -470,7 +478,7 @@ SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args 
 
 /* One row; `place`: its row in the layouts by token. */
 SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
-                     sy_u32 source, sy_u32 nth, sy_u32 place)
+                     struct sy_copier *p, sy_u32 source, sy_u32 nth, sy_u32 place)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *tail =
@@ -503,8 +511,7 @@ SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const 
     row.scales = tail + SY_TAIL_SCALES(K);
     row.source = source;
     row.token = token;
-    sy_place(c, d, &a->r, &a->out, &row);
-    return 1;
+    return sy_place(c, d, &a->r, &a->out, &row, p);
 }
 
 /* The u-th row of all, counted from this rank's own on: its source and number, and its place in the
@@ -533,8 +540,8 @@ SY_DEV int sy_ld_find(const struct sy_ldispatch_args *a, const sy_u32 *heard, sy
 
 /* Rows of all sources, one warp each. */
 SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                            const struct sy_op *op, const sy_u32 *heard, sy_u32 worker,
-                            sy_u32 workers)
+                            const struct sy_op *op, struct sy_copier *p, const sy_u32 *heard,
+                            sy_u32 worker, sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *arrive = (const sy_u32 *)SY_OWN(d, ld_arrive);
@@ -544,7 +551,9 @@ SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         if (!sy_wait_count(c, op, arrive + source, SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n,
                            SY_FAULT_ROWS, source))
             return;
-        if (!sy_ld_row(c, a, op, source, nth, place))
+        if (p->stage)
+            sy_fence_loads(c);
+        if (!sy_ld_row(c, a, op, p, source, nth, place))
             return;
     }
 }
@@ -583,8 +592,9 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
                               const struct sy_op *op, struct sy_ld_shared *sh)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 *counted = (sy_u32 *)SY_MINE(d, counted);
-    sy_u32 worker = c->block * c->warps + c->warp, workers = c->blocks * c->warps;
+    sy_u32 *counted = (sy_u32 *)SY_MINE(d, counted), takers = a->s.finishers;
+    sy_u32 worker = c->warp * c->blocks + c->block; /* few rows use all blocks */
+    struct sy_copier copier;
     int tables = sy_by_expert(SY_LAYOUT(&a->r)) || SY_WORK(&a->out);
     if (!sy_ld_hear(c, a, op, sh))
         return;
@@ -600,8 +610,13 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
         return;
     sy_mark(c, 10);
     if (SY_WORK(&a->out))
-        sy_fill(c, d, &a->r, &a->out, worker, workers);
-    sy_ld_take_rows(c, a, op, sh->heard, worker, workers);
+        sy_fill(c, d, &a->r, &a->out, worker, c->blocks * c->warps);
+    if (c->warp < takers) {
+        copier = sy_copier_make(c, op, sh->copiers + (sy_u64)c->warp * a->s.copier_bytes,
+                                a->s.copier_bytes);
+        sy_ld_take_rows(c, a, op, &copier, sh->heard, worker, c->blocks * takers);
+        SY_STORE_WAIT_DONE(c, 0);
+    }
     sy_mark(c, 12);
 }
 

@@ -1,25 +1,33 @@
 /* k_probe.h - the machine's own ceilings: bare copies between ranks, without any protocol.
  *
  * Every rank runs it at once over the same heap regions; the bytes mean nothing. Each warp stores
- * (or loads) pieces, one after the other, to peers in turn. */
+ * (or loads) pieces, one after the other, to (from) peers in turn. */
 #ifndef SY_DEVICE_K_PROBE_H
 #define SY_DEVICE_K_PROBE_H
 
 #include "pipe.h"
 #include "sync.h"
 
+/* Piece i in the heap of the peer whose turn it is in this warp's n-th step. */
+SY_DEV sy_u8 *sy_probe_at(const struct sy_probe_args *a, sy_u32 worker, sy_u32 n, sy_u32 i)
+{
+    const struct sy_dev *d = &a->d;
+    sy_u32 others = SY_RANKS(d) > 1 ? SY_RANKS(d) - 1 : 1;
+    sy_u32 p = (d->rank + 1 + (worker + n) % others) % SY_RANKS(d);
+    sy_u32 place = a->area_pieces ? i % a->area_pieces : i;
+    return d->peers[p] + a->area + (sy_u64)place * a->piece_bytes;
+}
+
 SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, const sy_u8 *from,
                            sy_u8 *stage, sy_u32 worker, sy_u32 workers)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 others = SY_RANKS(d) > 1 ? SY_RANKS(d) - 1 : 1, n = 0;
     struct sy_pace pace;
+    sy_u32 n = 0;
     sy_pace_begin(&pace, (a->piece_bytes * a->pace >> 14) * worker / workers);
     for (sy_u32 i = worker; i < a->pieces; i += workers, n++) {
-        sy_u32 p = (d->rank + 1 + i % others) % SY_RANKS(d);
         if (a->pace)
             sy_pace_wait(&pace, a->piece_bytes * a->pace >> 14);
-        sy_store_bulk(c, d->peers[p] + a->area + (sy_u64)i * a->piece_bytes,
+        sy_store_bulk(c, sy_probe_at(a, worker, n, i),
                       SY_STAGED(stage, from + (sy_u64)i * a->piece_bytes % a->source_bytes),
                       a->piece_bytes);
         sy_store_commit(c);
@@ -32,14 +40,14 @@ SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, cons
 SY_DEV void sy_probe_load(struct sy_ctx *c, const struct sy_probe_args *a, const struct sy_op *op,
                           sy_gate *gate, sy_u8 *stage, sy_u32 worker, sy_u32 workers)
 {
-    const struct sy_dev *d = &a->d;
-    sy_u32 others = SY_RANKS(d) > 1 ? SY_RANKS(d) - 1 : 1, n = 0, begun = 0;
+    sy_u32 n = 0, begun = 0;
     for (sy_u32 i = worker; i < a->pieces || n < begun;) {
         if (i < a->pieces && begun < n + 2) {
-            sy_u32 p = (d->rank + 1 + i % others) % SY_RANKS(d), s = begun++ % 2;
+            sy_u32 s = begun % 2;
             sy_load_expect(c, gate + s, a->piece_bytes);
             sy_load_bulk(c, gate + s, stage + (sy_u64)s * a->piece_bytes,
-                         d->peers[p] + a->area + (sy_u64)i * a->piece_bytes, a->piece_bytes);
+                         sy_probe_at(a, worker, begun, i), a->piece_bytes);
+            begun++;
             i += workers;
             continue;
         }

@@ -85,8 +85,8 @@ SY_DEV const sy_u8 *sy_td_prepare(struct sy_ctx *c, const struct sy_tdispatch_ar
     const sy_u8 *source = sy_out_at(&a->x, s->token) + s->part * a->s.part_bytes * wide;
     const sy_u8 *row = SY_STAGED(sy_stage_body(p, s), source);
     sy_u8 *side = sy_stage_side(p, s);
-    if (SY_QUANT(a)) { /* the host cuts such rows into one part */
-        sy_u8 *to = sy_stage_body(p, s) + 2u * a->s.part_bytes;
+    if (SY_QUANT(a)) {                   /* the host cuts such rows into one part */
+        sy_u8 *to = sy_stage_body(p, s); /* in place: what is read is ahead of what is written */
         sy_quant_row(c, row, to, side, s->bytes, SY_QUANT(a), c->lane / SY_MAX_LANES,
                      SY_LANES / SY_MAX_LANES);
         sy_fence_bulk(c);
@@ -173,8 +173,10 @@ SY_DEV void sy_td_push(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
             return;
         sy_warp_sync(c);
         sy_td_send(c, a, p, s, sy_td_prepare(c, a, p, s));
-        if (!sy_pipe_sent(c, op, p, n, s->token))
+        if (!sy_pipe_sent(c, op, p, n, s->token)) {
+            sy_pipe_abandon(c, op, p, n + 1);
             return;
+        }
         SY_STORE_WAIT_READ(c, SY_STORES_LEAVING);
         if (p->more)
             sy_td_begin(c, a, p);
@@ -228,9 +230,9 @@ SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
 
 /* --- finisher ------------------------------------------------------------------------------- */
 
-/* Waits for one chunk of one source's rows and takes it off the counter. */
+/* Waits for one chunk of one source's rows. settle: takes it off the counter, once. */
 SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_op *op,
-                       sy_u32 source, sy_u32 chunk)
+                       sy_u32 source, sy_u32 chunk, int settle)
 {
     sy_u32 *counter = (sy_u32 *)SY_OWN(&a->d, td_arrive) + source * a->d.td_chunks + chunk,
            expect = 0;
@@ -241,53 +243,97 @@ SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
         !sy_wait_count(c, op, counter, SY_COUNTER_BASE(op->epoch, SY_TD_AMOUNT) + expect,
                        SY_FAULT_ROWS, source))
         return 0;
-    if (c->lane == 0)
+    if (settle && c->lane == 0)
         sy_signal_add(counter, SY_TD_AMOUNT - expect);
     return 1;
 }
 
-SY_DEV void sy_td_row(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 source,
-                      sy_u32 nth)
+/* Where the sender put a row in the layouts by expert: at the place of its first selection that
+ * has one. Lanes look at as many as they are. */
+SY_DEV sy_u32 sy_td_first(struct sy_ctx *c, const sy_s32 *sel, sy_u32 topk)
 {
-    sy_u32 order = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base))[source] + nth;
-    const sy_u8 *side = (const sy_u8 *)SY_OWN(&a->d, td_side) + (sy_u64)order * a->side_bytes;
-    struct sy_arrival row;
-    if (((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order] == SY_NOT_DELIVERED)
-        return;
-    row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
-    row.row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + nth;
-    row.skip = row.row;
-    for (sy_u32 k = 0; sy_by_expert(SY_LAYOUT(&a->r)); k++)
-        if (row.sel[k] >= 0) {
-            row.skip = (sy_u32)row.sel[k];
-            break;
+    for (sy_u32 base = 0; base < topk; base += 32u) {
+        sy_u32 bits = 0;
+        SY_FOR (k, c, sy_min_u32(topk - base, 32u)) {
+            bits |= sel[base + k] >= 0 ? 1u << k : 0;
         }
+        bits = sy_or(c, bits);
+        if (bits)
+            return (sy_u32)sel[base + sy_lowest(bits)];
+    }
+    return SY_NOT_DELIVERED;
+}
+
+/* A row on which there is work of its own: layouts by expert, or it has yet to be copied. */
+SY_DEV int sy_td_row(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 source,
+                     sy_u32 order, sy_u32 place, struct sy_copier *p)
+{
+    const sy_u8 *side = (const sy_u8 *)SY_OWN(&a->d, td_side) + (sy_u64)order * a->side_bytes;
+    sy_u32 fan_at = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_fan))[order];
+    struct sy_arrival row;
+    row.token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order];
+    row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
+    row.row = row.skip = place;
+    if (sy_by_expert(SY_LAYOUT(&a->r)))
+        row.skip = sy_td_first(c, row.sel, SY_TOPK(&a->r));
+    if (fan_at == SY_NOT_DELIVERED)
+        return 1;
     row.x = a->d.heap + a->area + (sy_u64)row.skip * SY_ROW_BYTES(&a->out);
     if (!a->out.direct)
         row.skip = SY_NOT_DELIVERED;
     row.scales = (const sy_u32 *)side;
     row.weights = (const float *)(side + a->out.scale_words * 4u);
     row.source = source;
-    row.token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order];
-    sy_place(c, &a->d, &a->r, &a->out, &row);
+    return sy_place(c, &a->d, &a->r, &a->out, &row, p);
 }
 
-/* Units are (chunk, source), early chunks first, each rank beginning with another source. */
+/* Rows [first, end) of a source, which have arrived. 0: the group is lost. */
+SY_DEV int sy_td_rows(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 source,
+                      sy_u32 first, sy_u32 end, struct sy_copier *p)
+{
+    sy_u32 order = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base))[source] + first;
+    sy_u32 row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + first;
+    sy_u32 before = SY_LAYOUT(&a->r) == SY_L_RANK ? first : row; /* rows that count, by capacity */
+    struct sy_run run;
+    if (sy_by_expert(SY_LAYOUT(&a->r)) || !a->out.direct || a->out.probs.data) {
+        for (sy_u32 i = 0; i < end - first; i++)
+            if (!sy_td_row(c, a, source, order + i, row + i, p))
+                return 0;
+        return 1;
+    }
+    run.row = row;
+    run.n = before < a->r.capacity ? sy_min_u32(end - first, a->r.capacity - before) : 0;
+    run.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
+    run.token = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token) + order;
+    run.side = (const sy_u8 *)SY_OWN(&a->d, td_side) + (sy_u64)order * a->side_bytes;
+    run.side_bytes = a->side_bytes;
+    run.source = source;
+    if (a->out.scales.data)
+        sy_run_scales(c, &a->out, &run);
+    sy_run_selections(c, &a->out, &run, SY_TOPK(&a->r));
+    return 1;
+}
+
+/* Units are (part of a chunk, source), early chunks first, each rank beginning with another source.
+ * The first part of a chunk settles its counter. */
 SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
-                         const struct sy_op *op, sy_u32 worker, sy_u32 workers)
+                         const struct sy_op *op, struct sy_copier *p, sy_u32 worker, sy_u32 workers)
 {
     sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, ticket) + 1;
-    sy_u32 units = a->d.td_chunks * SY_RANKS(&a->d);
+    sy_u32 split = SY_WORK(&a->out) ? a->s.splits : 1u, rows = SY_CHUNK_ROWS / split;
+    sy_u32 units = a->d.td_chunks * SY_RANKS(&a->d) * split;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     if (SY_WORK(&a->out))
         sy_fill(c, &a->d, &a->r, &a->out, worker, workers);
     for (sy_u32 u = sy_take(c, ticket); u < units; u = sy_take(c, ticket)) {
-        sy_u32 chunk = u / SY_RANKS(&a->d), source = (a->d.rank + u) % SY_RANKS(&a->d);
-        if (!sy_td_await(c, a, op, source, chunk))
+        sy_u32 part = u / SY_RANKS(&a->d), source = (a->d.rank + u) % SY_RANKS(&a->d);
+        if (!sy_td_await(c, a, op, source, part / split, part % split == 0))
             return;
-        sy_u32 end = sy_min_u32((chunk + 1) << SY_CHUNK_SHIFT, (sy_u32)counts[source]);
-        for (sy_u32 nth = chunk << SY_CHUNK_SHIFT; SY_WORK(&a->out) && nth < end; nth++)
-            sy_td_row(c, a, source, nth);
+        if (p->stage)
+            sy_fence_loads(c);
+        sy_u32 end = sy_min_u32((part + 1) * rows, (sy_u32)counts[source]);
+        if (SY_WORK(&a->out) && part * rows < end && !sy_td_rows(c, a, source, part * rows, end, p))
+            return;
     }
 }
 
@@ -354,9 +400,14 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
     } else {
         good = !sy_lost(c, &a->d);
     }
-    if (a->receive && good && c->warp >= finisher)
-        sy_td_finish(c, a, &op, c->block * s->finishers + c->warp - finisher,
+    if (a->receive && good && c->warp >= finisher) {
+        sy_u8 *behind = sh.stages + (sy_u64)s->pushers * s->stages * s->stage_bytes;
+        struct sy_copier copier = sy_copier_make(
+            c, &op, behind + (sy_u64)(c->warp - finisher) * s->copier_bytes, s->copier_bytes);
+        sy_td_finish(c, a, &op, &copier, c->block * s->finishers + c->warp - finisher,
                      c->blocks * s->finishers);
+        SY_STORE_WAIT_DONE(c, 0);
+    }
     if (sy_op_leave(c, &op, (int)a->send))
         sy_op_close(c, &op, (int)a->send, (int)a->receive);
 }

@@ -5,6 +5,7 @@
 #include "prims.h"
 
 #include "k_combine.h"
+#include "k_flags.h"
 #include "k_ldispatch.h"
 #include "k_probe.h"
 #include "k_route.h"

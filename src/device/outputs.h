@@ -47,12 +47,90 @@ SY_DEV void sy_copy_row(struct sy_ctx *c, sy_u8 *to, const sy_u8 *from, sy_u32 b
         sy_put16(to + i, sy_get16(from + i));
 }
 
-/* The row and its scales to one place. */
-SY_DEV void sy_place_row(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
-                         sy_u32 place)
+/* A stage by which a warp copies rows: a row is loaded once and stored to each of its places. */
+struct sy_copier {
+    const struct sy_op *op;
+    sy_gate *gate;
+    sy_u8 *stage; /* NULL: the lanes copy */
+    sy_u32 bytes; /* of the stage         */
+    sy_u32 turn;
+};
+
+/* The at-th of a warp's copiers in shared memory, `bytes` each. */
+SY_DEV struct sy_copier sy_copier_make(struct sy_ctx *c, const struct sy_op *op, sy_u8 *memory,
+                                       sy_u32 bytes)
 {
-    if (place != a->skip)
-        sy_copy_row(c, sy_out_at(&o->x, place), a->x, SY_ROW_BYTES(o));
+    struct sy_copier p = {op, (sy_gate *)memory, 0, 0, 0};
+    if (bytes) {
+        p.stage = memory + SY_COPIER_HEAD;
+        p.bytes = bytes - SY_COPIER_HEAD;
+        sy_gate_init(c, p.gate);
+        sy_warp_sync(c);
+    }
+    return p;
+}
+
+/* Where lane k's selection wants the row, if it is not there: a row, or SY_NOT_DELIVERED. */
+SY_DEV sy_u32 sy_wanted_at(const struct sy_arrival *a, sy_u32 k)
+{
+    sy_u32 row = a->sel[k] < 0 ? SY_NOT_DELIVERED : (sy_u32)a->sel[k];
+    return row == a->skip ? SY_NOT_DELIVERED : row;
+}
+
+/* Copies the row to the places of its n selections, or (n = 0) to one place. 0: the group is lost.
+ */
+SY_DEV int sy_copy_to(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
+                      struct sy_copier *p, sy_u32 n, sy_u32 place)
+{
+    sy_u32 mine = n <= SY_LANES && c->lane < n ? sy_wanted_at(a, c->lane) : SY_NOT_DELIVERED;
+    for (sy_u32 at = 0; at < SY_ROW_BYTES(o); at += p->bytes) {
+        sy_u32 bytes = sy_min_u32(p->bytes, SY_ROW_BYTES(o) - at);
+        SY_STORE_WAIT_READ(c, 0);
+        sy_warp_sync(c);
+        sy_load_expect(c, p->gate, bytes);
+        sy_load_bulk(c, p->gate, p->stage, a->x + at, bytes);
+        if (!sy_wait_load(c, p->op, p->gate, p->turn++ & 1u))
+            return 0;
+        for (sy_u32 k = 0; k < (n ? n : 1u); k++) {
+            sy_u32 row = !n ? place : n <= SY_LANES ? sy_bcast(c, mine, k) : sy_wanted_at(a, k);
+            if (row != SY_NOT_DELIVERED)
+                sy_store_bulk(c, sy_out_at(&o->x, row) + at, SY_STAGED(p->stage, a->x + at), bytes);
+        }
+        sy_store_commit(c);
+    }
+    return 1;
+}
+
+/* The row to one place, unless it is there. */
+SY_DEV int sy_copy_row_to(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
+                          struct sy_copier *p, sy_u32 place)
+{
+    if (place == a->skip)
+        return 1;
+    if (p->stage)
+        return sy_copy_to(c, o, a, p, 0, place);
+    sy_copy_row(c, sy_out_at(&o->x, place), a->x, SY_ROW_BYTES(o));
+    return 1;
+}
+
+/* The row to the places of all its selections. */
+SY_DEV int sy_copy_row_to_all(struct sy_ctx *c, const struct sy_outputs *o,
+                              const struct sy_arrival *a, struct sy_copier *p, sy_u32 topk)
+{
+    int wanted = 0;
+    for (sy_u32 k = 0; k < topk && !p->stage; k++)
+        if (sy_wanted_at(a, k) != SY_NOT_DELIVERED)
+            sy_copy_row(c, sy_out_at(&o->x, (sy_u32)a->sel[k]), a->x, SY_ROW_BYTES(o));
+    SY_FOR (k, c, p->stage ? topk : 0) {
+        wanted |= sy_wanted_at(a, k) != SY_NOT_DELIVERED;
+    }
+    return !sy_any(c, wanted) || sy_copy_to(c, o, a, p, topk, 0);
+}
+
+/* The row's scales and source to one place. */
+SY_DEV void sy_place_side(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
+                          sy_u32 place)
+{
     if (o->scales.data) {
         sy_u8 *to = sy_out_at(&o->scales, place);
         SY_FOR (i, c, o->scale_words) {
@@ -96,44 +174,117 @@ SY_DEV void sy_place_probs(struct sy_ctx *c, const struct sy_outputs *o, const s
     }
 }
 
-/* Layouts by token: ids and weights of the row. */
+/* Layouts by token: id and weight of selection k, local expert e or -1. Per lane. */
+SY_DEV void sy_place_selection(const struct sy_outputs *o, sy_u32 row, sy_u32 k, sy_s32 e,
+                               const float *weight)
+{
+    float w = o->weighted && e >= 0 ? sy_bits_f32(sy_get32(weight)) : 0.0f;
+    if (o->ids.data) {
+        sy_u8 *to = sy_out_at(&o->ids, row) + (sy_s64)k * o->ids.stride1;
+        if (o->ids.wide)
+            *(sy_s64 *)to = e;
+        else
+            *(sy_s32 *)to = e;
+    }
+    if (o->weights.data)
+        *(float *)(sy_out_at(&o->weights, row) + (sy_s64)k * o->weights.stride1) = w;
+}
+
 SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
                                 const struct sy_arrival *a, sy_u32 topk)
 {
-    SY_FOR (k, c, topk) {
-        sy_s32 e = a->sel[k];
-        float w = o->weighted && e >= 0 ? sy_bits_f32(sy_get32(a->weights + k)) : 0.0f;
-        if (o->ids.data) {
-            sy_u8 *to = sy_out_at(&o->ids, a->row) + (sy_s64)k * o->ids.stride1;
-            if (o->ids.wide)
-                *(sy_s64 *)to = e;
-            else
-                *(sy_s32 *)to = e;
-        }
-        if (o->weights.data)
-            *(float *)(sy_out_at(&o->weights, a->row) + (sy_s64)k * o->weights.stride1) = w;
+    SY_FOR (k, c, o->ids.data || o->weights.data ? topk : 0) {
+        sy_place_selection(o, a->row, k, a->sel[k], a->weights + k);
     }
 }
 
-/* All that is to be done with one arrived row. */
-SY_DEV void sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                     const struct sy_outputs *o, const struct sy_arrival *a)
+/* All that is to be done with one arrived row. 0: the group is lost. */
+SY_DEV int sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
+                    const struct sy_outputs *o, const struct sy_arrival *a, struct sy_copier *p)
 {
     if (!sy_by_expert(SY_LAYOUT(r))) {
-        sy_place_row(c, o, a, a->row);
+        sy_place_side(c, o, a, a->row);
         sy_place_selections(c, o, a, SY_TOPK(r));
         if (o->probs.data)
             sy_place_probs(c, o, a, SY_TOPK(r), d->local);
+        return sy_copy_row_to(c, o, a, p, a->row);
+    }
+    SY_FOR (k, c, o->weights.data ? SY_TOPK(r) : 0) {
+        if (a->sel[k] >= 0)
+            *(float *)sy_out_at(&o->weights, (sy_u32)a->sel[k]) =
+                o->weighted ? sy_bits_f32(sy_get32(a->weights + k)) : 0.0f;
+    }
+    for (sy_u32 k = 0; k < SY_TOPK(r) && (o->scales.data || o->src.data); k++)
+        if (a->sel[k] >= 0)
+            sy_place_side(c, o, a, (sy_u32)a->sel[k]);
+    return sy_copy_row_to_all(c, o, a, p, SY_TOPK(r));
+}
+
+/* --- many rows of a layout by token ---------------------------------------------------------- */
+
+/* Rows that follow each other, from their first on; what of them is here is in the same order. */
+struct sy_run {
+    sy_u32 row, n;       /* places                    */
+    const sy_s32 *sel;   /* route: [n][K]             */
+    const sy_u32 *token; /* route: [n]                */
+    const sy_u8 *side;   /* heap: [n], scales, weights */
+    sy_u32 side_bytes;
+    sy_u32 source;
+};
+
+#define SY_RUN_BATCH 4u /* loads of a lane that do not wait for each other */
+
+/* Scales as 16-byte units, if both sides have such. */
+SY_DEV void sy_run_scales16(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_run *run)
+{
+    sy_u32 units = o->scale_words / 4u, all = run->n * units;
+    for (sy_u32 first = c->lane; first < all; first += SY_RUN_BATCH * SY_LANES) {
+        struct sy_v16 v[SY_RUN_BATCH];
+        SY_UNROLL(4)
+        for (sy_u32 j = 0; j < SY_RUN_BATCH; j++) {
+            sy_u32 i = first + j * SY_LANES;
+            if (i < all)
+                v[j] =
+                    sy_get16(run->side + (sy_u64)(i / units) * run->side_bytes + i % units * 16u);
+        }
+        SY_UNROLL(4)
+        for (sy_u32 j = 0; j < SY_RUN_BATCH; j++) {
+            sy_u32 i = first + j * SY_LANES;
+            if (i < all)
+                sy_put16(sy_out_at(&o->scales, run->row + i / units) + i % units * 16u, v[j]);
+        }
+    }
+}
+
+SY_DEV void sy_run_scales(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_run *run)
+{
+    sy_u32 words = o->scale_words, all = run->n * words;
+    if (words % 4u == 0 && o->scales.stride1 == 4 && o->scales.stride0 % 16 == 0 &&
+        (sy_u64)o->scales.data % 16u == 0) {
+        sy_run_scales16(c, o, run);
         return;
     }
-    for (sy_u32 k = 0; k < SY_TOPK(r); k++) {
-        sy_s32 row = a->sel[k];
-        if (row < 0)
-            continue;
-        sy_place_row(c, o, a, (sy_u32)row);
-        if (o->weights.data && c->lane == 0)
-            *(float *)sy_out_at(&o->weights, (sy_u32)row) =
-                o->weighted ? sy_bits_f32(sy_get32(a->weights + k)) : 0.0f;
+    SY_UNROLL(4)
+    for (sy_u32 i = c->lane; i < all; i += SY_LANES) {
+        sy_u8 *to = sy_out_at(&o->scales, run->row + i / words);
+        *(sy_u32 *)(to + (sy_s64)(i % words) * o->scales.stride1) =
+            sy_get32(run->side + (sy_u64)(i / words) * run->side_bytes + i % words * 4u);
+    }
+}
+
+/* Ids, weights, sources: what sy_place() does for one row. */
+SY_DEV void sy_run_selections(struct sy_ctx *c, const struct sy_outputs *o,
+                              const struct sy_run *run, sy_u32 topk)
+{
+    SY_FOR (i, c, o->ids.data || o->weights.data ? run->n * topk : 0) {
+        sy_u32 n = i / topk, k = i - n * topk;
+        const sy_u8 *side = run->side + (sy_u64)n * run->side_bytes + o->scale_words * 4u;
+        sy_place_selection(o, run->row + n, k, run->sel[i], (const float *)side + k);
+    }
+    SY_FOR (i, c, o->src.data ? run->n : 0) {
+        sy_s32 *to = (sy_s32 *)sy_out_at(&o->src, run->row + i);
+        to[0] = (sy_s32)run->source;
+        *(sy_s32 *)((sy_u8 *)to + o->src.stride1) = (sy_s32)run->token[i];
     }
 }
 

@@ -12,10 +12,10 @@
 #define SY_RINGS_OVER 0xffffffffu
 
 /* Batches of stores that may be on their way behind the last one that is known to have arrived.
- * More hide the way's latency, fewer tell the receiver sooner. */
-#ifndef SY_STORES_FLYING
+ * More hide the way's latency, fewer tell the receiver sooner: few if a batch is a whole row, more
+ * if it is a part of one. */
 #define SY_STORES_FLYING 3
-#endif
+#define SY_SMALL_STORES_FLYING 7
 
 /* Batches that may still leave their stages while the next load begins. A pusher has more stages.
  */
@@ -45,6 +45,7 @@ struct sy_pipe {
     struct sy_ring_control *control;
     sy_u32 *entries;
     struct sy_pace pace;
+    sy_u32 flying; /* see SY_STORES_FLYING              */
     sy_u32 begun;  /* items whose loads have begun      */
     sy_u32 ticket; /* lane 0: the next, taken ahead     */
     int more;      /* there may be more                 */
@@ -76,6 +77,7 @@ SY_DEV struct sy_pipe sy_pipe_of(struct sy_ctx *c, const struct sy_shared *sh,
     p.control = sh->rings.control + c->warp;
     p.entries = sh->rings.entries + c->warp * SY_RING_ENTRIES;
     p.pace.next = 0;
+    p.flying = s->parts > 1 ? SY_SMALL_STORES_FLYING : SY_STORES_FLYING;
     p.begun = p.ticket = 0;
     p.more = 1;
     return p;
@@ -132,11 +134,22 @@ SY_DEV int sy_pipe_sent(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe
         return 0;
     if (c->lane == 0)
         p->entries[n % SY_RING_ENTRIES] = code;
-    SY_STORE_WAIT_DONE(c, SY_STORES_FLYING);
+    if (p->flying == SY_STORES_FLYING)
+        SY_STORE_WAIT_DONE(c, SY_STORES_FLYING);
+    else
+        SY_STORE_WAIT_DONE(c, SY_SMALL_STORES_FLYING);
     sy_warp_sync(c);
-    if (c->lane == 0 && n >= SY_STORES_FLYING)
-        sy_store_shared(&p->control->head, n + 1 - SY_STORES_FLYING);
+    if (c->lane == 0 && n >= p->flying)
+        sy_store_shared(&p->control->head, n + 1 - p->flying);
     return 1;
+}
+
+/* The group is lost: what has begun still ends, from item n on. */
+SY_DEV void sy_pipe_abandon(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe *p, sy_u32 n)
+{
+    while (n < p->begun && sy_wait_load(c, op, &sy_stage_at(p, n)->gate, n / p->stages & 1u))
+        n++;
+    SY_STORE_WAIT_READ(c, 0);
 }
 
 /* All n items are sent; waits until they have arrived. */

@@ -26,11 +26,13 @@
  * fences    sy_fence_publish orders this warp's writes, and all writes that it has seen, before its
  *                            later words and signals, for every reader in the system
  *           sy_fence_device  the same for the warps of this rank
- *           sy_fence_bulk    between ordinary accesses and bulk copies of the same bytes
+ *           sy_fence_bulk    between ordinary accesses and bulk copies of a stage
+ *           sy_fence_loads   what this warp has acquired, its bulk loads see as well
  * 16 bytes  sy_get16, sy_put16, sy_get32, sy_put32  heap memory, own or a peer's; per lane
  *           sy_own16, sy_set16   memory that only this rank uses; per lane
  * bulk      sy_load_expect, sy_load_bulk  begin to fill a stage; sy_load_ready: it is full (parity
- *           alternates per use). SY_STAGED(stage, source) is where the bytes are then.
+ *           alternates per use). SY_STAGED(stage, source) is where the bytes are then;
+ *           sy_staged16 reads them, per lane. SY_BULK_SUMS: 0 where sums read memory itself
  *           sy_store_bulk    begin to write a stage to a heap; sy_store_commit closes a batch;
  *           SY_STORE_WAIT_READ(c, n)  all but the last n batches have left the stage
  *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be

@@ -43,6 +43,7 @@ SY_DEV void sy_quant_row(struct sy_ctx *c, const sy_u8 *from, sy_u8 *to, sy_u8 *
 {
     sy_u32 blocks = sy_div_up(elements, SY_Q_BLOCK);
     sy_u32 turns = sy_div_up(blocks, workers);
+    SY_UNROLL(2)
     for (sy_u32 turn = 0; turn < turns; turn++) {
         sy_u32 block = turn * workers + worker, first = c->lane % SY_MAX_LANES, scale;
         struct sy_acc v[SY_Q_UNITS / SY_MAX_LANES];

@@ -31,6 +31,34 @@ SY_DEV struct sy_v16 sy_pack(sy_u32 type, struct sy_acc a)
     SY_UNROLL(SY_COLUMNS)                                                                          \
     for (sy_u32 j = 0; j < (columns); j++)
 
+/* What a leaf loop needs. */
+struct sy_span {
+    const struct sy_term *terms;
+    sy_u32 n;
+    sy_u32 grouped;
+    sy_u32 weighted; /* some of the terms are */
+    sy_u32 staged;   /* bytes [from, end) of term i have been loaded into a ring of stages, ... */
+    sy_u32 first;    /* ... the first term's into this one, the others' behind it          */
+    sy_u32 stages;
+    sy_u32 stage_bytes; /* from one to the next */
+    sy_u8 *ring;
+    const sy_u8 *bias0, *bias1;
+    sy_u8 *to;
+    sy_u32 from, end; /* bytes of the row */
+};
+
+/* 16 bytes of term i: of memory, or of the stage that they have been loaded into. */
+SY_DEV struct sy_v16 sy_term16(const struct sy_span *s, sy_u32 staged, sy_u32 i, sy_u32 at)
+{
+    sy_u32 stage = s->first + i;
+    const sy_u8 *loaded;
+    if (!staged)
+        return sy_get16(s->terms[i].row + at);
+    stage -= stage >= s->stages ? s->stages : 0;
+    loaded = s->ring + stage * s->stage_bytes;
+    return sy_staged16(SY_STAGED(loaded, s->terms[i].row + s->from) + (at - s->from));
+}
+
 /* A block of SY_COLUMNS times 16 bytes of a row per lane, neighbouring lanes side by side: the
  * target wants loads of SY_BATCH terms times SY_COLUMNS in flight. `columns` is a constant in every
  * caller. */
@@ -40,21 +68,23 @@ struct sy_block {
 
 /* Terms that are whole groups, and are not rounded by themselves: layouts by token, and partial
  * sums that came over the wire. */
-SY_DEV void sy_sum_simple(sy_u32 type, struct sy_block *b, const struct sy_term *terms, sy_u32 n,
+SY_DEV void sy_sum_simple(sy_u32 type, sy_u32 staged, struct sy_block *b, const struct sy_span *s,
                           sy_u32 at, sy_u32 columns)
 {
-    for (sy_u32 base = 0; base < n; base += SY_BATCH) {
+    const sy_u32 batch = staged ? 1u : SY_BATCH; /* a stage is near */
+    SY_UNROLL(1)
+    for (sy_u32 base = 0; base < s->n; base += batch) {
         struct sy_v16 v[SY_BATCH * SY_COLUMNS];
         SY_UNROLL(8)
-        for (sy_u32 i = 0; i < SY_BATCH; i++)
-            if (base + i < n)
+        for (sy_u32 i = 0; i < batch; i++)
+            if (base + i < s->n)
                 SY_FOR_COLUMNS(j, columns)
-        v[i * SY_COLUMNS + j] = sy_get16(terms[base + i].row + at + j * SY_LANES * 16u);
+        v[i * SY_COLUMNS + j] = sy_term16(s, staged, base + i, at + j * SY_LANES * 16u);
         SY_UNROLL(8)
-        for (sy_u32 i = 0; i < SY_BATCH; i++)
-            if (base + i < n) {
-                int weighted = terms[base + i].flags & SY_TERM_WEIGHTED;
-                float weight = terms[base + i].weight;
+        for (sy_u32 i = 0; i < batch; i++)
+            if (base + i < s->n) {
+                int weighted = s->weighted && (s->terms[base + i].flags & SY_TERM_WEIGHTED);
+                float weight = weighted ? s->terms[base + i].weight : 0.0f;
                 SY_FOR_COLUMNS(j, columns)
                 {
                     struct sy_acc a = sy_unpack(type, v[i * SY_COLUMNS + j]);
@@ -67,21 +97,23 @@ SY_DEV void sy_sum_simple(sy_u32 type, struct sy_block *b, const struct sy_term 
 }
 
 /* Groups: each is summed from +0, rounded, and added. */
-SY_DEV void sy_sum_groups(sy_u32 type, struct sy_block *b, const struct sy_term *terms, sy_u32 n,
+SY_DEV void sy_sum_groups(sy_u32 type, sy_u32 staged, struct sy_block *b, const struct sy_span *s,
                           sy_u32 at, sy_u32 columns)
 {
     struct sy_block group;
     SY_FOR_COLUMNS(j, columns)
     group.sum[j] = sy_acc_zero();
-    for (sy_u32 i = 0; i < n; i++) {
+    SY_UNROLL(1)
+    for (sy_u32 i = 0; i < s->n; i++) {
         SY_FOR_COLUMNS(j, columns)
         {
-            struct sy_acc a = sy_unpack(type, sy_get16(terms[i].row + at + j * SY_LANES * 16u));
-            if (terms[i].flags & SY_TERM_WEIGHTED)
-                a = sy_acc_scale(a, terms[i].weight);
+            struct sy_v16 v = sy_term16(s, staged, i, at + j * SY_LANES * 16u);
+            struct sy_acc a = sy_unpack(type, v);
+            if (s->terms[i].flags & SY_TERM_WEIGHTED)
+                a = sy_acc_scale(a, s->terms[i].weight);
             group.sum[j] = sy_acc_add(group.sum[j], a);
         }
-        if (!(terms[i].flags & SY_TERM_ENDS))
+        if (!(s->terms[i].flags & SY_TERM_ENDS))
             continue;
         SY_FOR_COLUMNS(j, columns)
         {
@@ -92,17 +124,8 @@ SY_DEV void sy_sum_groups(sy_u32 type, struct sy_block *b, const struct sy_term 
     }
 }
 
-/* What a leaf loop needs. */
-struct sy_span {
-    const struct sy_term *terms;
-    sy_u32 n;
-    sy_u32 grouped;
-    const sy_u8 *bias0, *bias1;
-    sy_u8 *to;
-    sy_u32 from, end; /* bytes of the row */
-};
-
-SY_DEV void sy_sum_block(sy_u32 type, const struct sy_span *s, sy_u32 at, sy_u32 columns)
+SY_DEV void sy_sum_block(sy_u32 type, sy_u32 staged, const struct sy_span *s, sy_u32 at,
+                         sy_u32 columns)
 {
     struct sy_block b;
     SY_FOR_COLUMNS(j, columns)
@@ -116,31 +139,42 @@ SY_DEV void sy_sum_block(sy_u32 type, const struct sy_span *s, sy_u32 at, sy_u32
                 sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias1 + at + j * SY_LANES * 16u)));
     }
     if (s->grouped)
-        sy_sum_groups(type, &b, s->terms, s->n, at, columns);
+        sy_sum_groups(type, staged, &b, s, at, columns);
     else
-        sy_sum_simple(type, &b, s->terms, s->n, at, columns);
+        sy_sum_simple(type, staged, &b, s, at, columns);
     SY_FOR_COLUMNS(j, columns)
     sy_set16(s->to + at + j * SY_LANES * 16u, sy_pack(type, b.sum[j]));
 }
 
-SY_DEV void sy_sum_span(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
+SY_DEV void sy_sum_span(struct sy_ctx *c, sy_u32 type, sy_u32 staged, const struct sy_span *s)
 {
     sy_u32 wide = SY_COLUMNS * 16u, at = s->from;
-    for (; SY_COLUMNS > 1 && at + SY_LANES * wide <= s->end; at += SY_LANES * wide)
-        sy_sum_block(type, s, at + c->lane * 16u, SY_COLUMNS);
+    SY_UNROLL(1)
+    for (; !staged && SY_COLUMNS > 1 && at + SY_LANES * wide <= s->end; at += SY_LANES * wide)
+        sy_sum_block(type, staged, s, at + c->lane * 16u, SY_COLUMNS);
+    SY_UNROLL(1)
     for (at += c->lane * 16u; at < s->end; at += SY_LANES * 16u)
-        sy_sum_block(type, s, at, 1);
+        sy_sum_block(type, staged, s, at, 1);
 }
 
-/* Bytes [from, end) of to = round(biases + terms). The type is a constant in each branch. */
-SY_DEV void sy_sum_row(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
+/* The type is a constant in each branch. */
+SY_DEV void sy_sum_typed(struct sy_ctx *c, sy_u32 type, sy_u32 staged, const struct sy_span *s)
 {
     if (type == SY_T_BF16)
-        sy_sum_span(c, SY_T_BF16, s);
+        sy_sum_span(c, SY_T_BF16, staged, s);
     else if (type == SY_T_F16)
-        sy_sum_span(c, SY_T_F16, s);
+        sy_sum_span(c, SY_T_F16, staged, s);
     else
-        sy_sum_span(c, SY_T_F32, s);
+        sy_sum_span(c, SY_T_F32, staged, s);
+}
+
+/* Bytes [from, end) of to = round(biases + terms). */
+SY_DEV void sy_sum_row(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
+{
+    if (SY_BULK_SUMS && s->staged)
+        sy_sum_typed(c, type, 1, s);
+    else
+        sy_sum_typed(c, type, 0, s);
 }
 
 #endif

@@ -257,13 +257,17 @@ SY_DEV int sy_wait_own(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *w
     return 1;
 }
 
-/* Until a bulk load is there. Loads end by themselves; the bound is for broken memory. */
+/* Until a bulk load is there. Loads end by themselves; the bound is for broken memory. A lost group
+ * is no reason to leave: who ends before its loads do lets them write into memory that by then is
+ * another block's. */
 SY_DEV int sy_wait_load(struct sy_ctx *c, const struct sy_op *op, sy_gate *gate, sy_u32 parity)
 {
     sy_u32 spins = 0;
     sy_u64 since = 0;
     while (!sy_load_ready(c, gate, parity)) {
         int go = sy_still(c, op, &spins, &since);
+        if (go == 0)
+            go = sy_any(c, c->lane == 0 && sy_now_ns(c) - since < op->d->timeout_ns);
         if (go == 1)
             continue;
         if (go == 2 && c->lane == 0)

@@ -62,8 +62,14 @@ struct sy_shape {
     sy_u32 piece_bytes; /* of one store                                          */
     sy_u32 splits;      /* of a row in a reduction                               */
     sy_u32 split_bytes;
-    sy_u32 pace; /* GPU cycles per KiB and storing warp, times 16; 0: no pacing */
-    sy_u32 reserved;
+    sy_u32 steps;  /* combine: that a finisher has begun at most; a power   */
+                   /* of two                                                */
+    sy_u32 slots;  /* ... for their terms; 0: they are read where they lie  */
+    sy_u32 slot_bytes; /* of a step                                        */
+    sy_u32 copier_bytes; /* dispatch: what a finisher copies rows with; 0: its lanes do */
+    sy_u32 gather; /* combine: 1: pushers bring the terms of a sum into     */
+                   /* their stages; 0: they read them where they lie        */
+    sy_u32 pace;   /* GPU cycles per KiB and storing warp, times 16; 0: no pacing */
 };
 
 /* --- routing -------------------------------------------------------------------------------- */
@@ -156,10 +162,20 @@ struct sy_probe_args {
     const sy_u8 *source;
     sy_u64 source_bytes; /* multiple of piece_bytes                               */
     sy_u64 area;         /* offset in every heap                                  */
+    sy_u32 area_pieces;  /* that fit there; 0: all                                */
     sy_u32 pieces;       /* of this rank                                          */
     sy_u32 piece_bytes;
     sy_u32 pace; /* as in struct sy_shape                                 */
     sy_u32 load; /* 1: load instead of store                              */
+    sy_u32 reserved;
+};
+
+/* Words between two ranks, or between all. */
+struct sy_flags_args {
+    struct sy_dev d;
+    sy_u64 area;    /* of a struct sy_flags and what follows, in every heap   */
+    sy_u32 partner; /* with whom a word goes to and fro; ranks: all meet     */
+    sy_u32 rounds;
 };
 
 #endif

@@ -142,4 +142,14 @@ SY_STATIC_ASSERT(sizeof(struct sy_fault_record) == 48, "no padding");
 SY_STATIC_ASSERT(sizeof(struct sy_notice) == 24, "no padding");
 SY_STATIC_ASSERT(sizeof(struct sy_report) == 72, "no padding");
 
+/* What k_flags.h keeps in every heap, zero at first; a struct sy_turns of each rank follows. */
+struct sy_flags {
+    sy_u32 arrived; /* by all ranks, SY_COUNTER                               */
+    sy_u32 met;     /* rounds that this rank has met; nobody else's           */
+};
+struct sy_turns {
+    sy_u32 word;  /* by the partner                                         */
+    sy_u32 taken; /* words of the partner that have come; nobody else's     */
+};
+
 #endif

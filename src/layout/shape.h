@@ -19,10 +19,12 @@ struct sy_stage {
     sy_u32 token, part;
     sy_u32 fan;
     sy_u32 bytes;
-    sy_u64 to;   /* combine: where the row goes     */
-    sy_u64 from; /* combine: where it comes from    */
-    sy_u32 code; /* combine: what the signaller counts */
-    sy_u32 reserved[5];
+    sy_u64 to;     /* combine: where the row goes     */
+    sy_u64 from;   /* combine: where it comes from    */
+    sy_u32 code;   /* combine: what the signaller counts */
+    sy_u32 held;   /* combine: stages that the item takes, a term in each if ... */
+    sy_u32 staged; /* ... this is 1 */
+    sy_u32 reserved[3];
 };
 
 SY_STATIC_ASSERT(sizeof(struct sy_stage) == 64, "head of a stage");
@@ -42,8 +44,26 @@ struct sy_ring_control {
 
 /* Combine keeps the terms of a sum (16 bytes each) where dispatch keeps destinations. */
 #define SY_C_FAN(topk) (topk)
-#define SY_C_SH_BYTES(ranks, pushers, stages, stage_bytes, finishers, topk)                        \
-    (SY_SH_BYTES(ranks, pushers, stages, stage_bytes) + (finishers)*SY_C_FAN(topk) * 16u)
+
+/* A sum that a finisher of combine has begun; its terms follow. Behind the stages there are, for
+ * each finisher: gates[steps] | jobs[steps] | slots. */
+struct sy_job {
+    sy_u32 n; /* terms */
+    sy_u32 grouped;
+    sy_u32 token;
+    sy_u32 from, end; /* bytes of the row */
+    sy_u32 reserved[3];
+};
+
+SY_STATIC_ASSERT(sizeof(struct sy_job) == 32, "head of a job");
+
+#define SY_JOB_BYTES(topk) (32u + SY_C_FAN(topk) * 16u)
+#define SY_FINISHER_HEAD(steps, topk) SY_ALIGN_UP((steps) * (8u + SY_JOB_BYTES(topk)), 128u)
+#define SY_FINISHER_BYTES(steps, topk, slots, slot_bytes)                                          \
+    (SY_FINISHER_HEAD(steps, topk) + (slots) * (slot_bytes))
+
+/* A finisher of a dispatch that copies rows has a stage; this stands before it. */
+#define SY_COPIER_HEAD 128u
 
 #define SY_SH_TARGET 64u
 #define SY_SH_CONTROL(ranks) SY_ALIGN_UP(SY_SH_TARGET + (ranks)*8u, 16u)
@@ -57,7 +77,7 @@ struct sy_ring_control {
 #define SY_HEARD_BYTES(ranks, local_max) ((ranks) * (4u + (local_max)) * 4u)
 
 /* The latency dispatch: header | peers | counters (receiving: what was heard) | lists of the
- * token's k | destinations | tail | row. */
+ * token's k | destinations | tail | row | copiers. */
 #define SY_LD_SH_PEERS 64u
 #define SY_LD_SH_COUNTERS(ranks) (SY_LD_SH_PEERS + (ranks)*8u)
 #define SY_LD_SH_LISTS(ranks, experts, local_max)                                                  \
@@ -71,7 +91,7 @@ struct sy_ring_control {
 #define SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes)                             \
     SY_ALIGN_UP(SY_LD_SH_TAIL(ranks, experts, local_max, topk, fan) + (tail_bytes), 128u)
 #define SY_LD_SH_BYTES(ranks, experts, local_max, topk, fan, tail_bytes, row_bytes)                \
-    (SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes) + (row_bytes))
+    (SY_LD_SH_ROW(ranks, experts, local_max, topk, fan, tail_bytes) + SY_ALIGN_UP(row_bytes, 128u))
 
 /* The route kernel takes so many tokens at a time, a power of two: they are bits of a word, and
  * what a block keeps of their selections is to fit. */

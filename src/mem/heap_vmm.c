@@ -18,6 +18,7 @@
 
 #include "base/cuda_api.h"
 #include "base/os.h"
+#include "base/process.h"
 #include "boot/boot.h"
 #include "boot/mesh.h"
 
@@ -60,23 +61,6 @@ static const char *const way_names[] = {"", "descriptors", "cudaIpc", "fabric ha
 
 /* --- cards ---------------------------------------------------------------------------------- */
 
-/* Of this process, and not of one that it forks. */
-static int process_name(uint8_t name[16])
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static uint8_t made[16];
-    static pid_t maker;
-    int failed = 0;
-    pthread_mutex_lock(&lock);
-    if (maker != sy_os->process()) {
-        failed = sy_os->random(made, sizeof made);
-        maker = failed ? 0 : sy_os->process();
-    }
-    memcpy(name, made, sizeof made);
-    pthread_mutex_unlock(&lock);
-    return failed;
-}
-
 static struct sy_cuda_memory properties(const struct sy_gpu *gpu, enum way way)
 {
     struct sy_cuda_memory prop;
@@ -95,7 +79,7 @@ static sy_status make_card(const struct sy_heap *heap, struct card *card)
     int vmm = 0, fd = 0, fabric = 0;
     size_t granule = 1;
     memset(card, 0, sizeof *card);
-    if (process_name(card->process))
+    if (sy_process_name(card->process))
         return sy_fail_errno("a random number");
     SY_TRY(SY_CU(gpu->api, cuDeviceGetUuid_v2, &card->gpu, gpu->device));
     SY_TRY(SY_CU(gpu->api, cuDeviceGetAttribute, &vmm, SY_CU_ATTR_VMM, gpu->device));

@@ -15,11 +15,31 @@
 #define PIECE_BYTES 4096u
 #define COMBINE_PIECE_BYTES 8192u
 
-/* What a finishing warp sums at a time: all its lanes, with the columns that a lane takes (GPU). */
+/* What a finishing warp of a combine sums at a time: all its lanes, with the columns that a lane
+ * takes (GPU). */
 #define SPLIT_BYTES 2048u
 
-/* With so many blocks one pushing warp each suffices (GPU). */
+/* Where a finishing warp has slots: what it loads at a time, how many slots it wants to begin at
+ * all, and the most that it gets of the shared memory that is left (GPU). */
+#define SLOT_BYTES 2048u
+#define SLOTS_LEAST 4u
+#define SLOTS_MOST 32u
+#define STEPS 8u
+
+/* The least stage that is worth copying rows by (GPU). */
+#define COPIER_LEAST 1024u
+
+/* Blocks. Below the first three pushing warps pay, from MANY on one each suffices; from BUSY on
+ * their lanes keep enough loads in flight by themselves, and bulk loads only crowd the links; more
+ * than ENOUGH gain nothing (GPU). */
+#define FEW_BLOCKS 12u
+#define BUSY_BLOCKS 24u
 #define MANY_BLOCKS 48u
+#define ENOUGH_BLOCKS 64u
+
+/* Warps of a block, as far as registers allow (GPU). */
+#define DISPATCH_WARPS 16u
+#define COMBINE_WARPS 15u
 
 /* What a pushing warp should have to do, in parts of rows (GPU). */
 #define ITEMS_PER_WARP 48u
@@ -43,6 +63,7 @@ static void roles(const struct sy_machine *m, const struct sy_work *w, struct sy
     s->signallers = w->latency ? 0 : 1;
     s->finishers = wide ? 4 : 1;
     s->stages = wide ? 6 : 3;
+    s->splits = 1;
     s->pace = m->pace;
 }
 
@@ -63,9 +84,9 @@ static void only_needed(const struct sy_work *w, struct sy_cut *cut)
 /* With many warps each gets few rows, and the last of them run alone: smaller parts even that out.
  * A part costs a ticket and a load of its own, so no more than needed (GPU). */
 static uint32_t parts_wanted(const struct sy_machine *m, const struct sy_work *w,
-                             const struct sy_shape *s)
+                             const struct sy_shape *s, uint32_t blocks)
 {
-    uint64_t warps = (uint64_t)m->blocks_max * s->pushers, tokens = w->tokens_most;
+    uint64_t warps = (uint64_t)blocks * s->pushers, tokens = w->tokens_most;
     uint64_t parts = tokens ? (warps * ITEMS_PER_WARP + tokens - 1) / tokens : 1;
     uint32_t most = (w->row_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
     if (m->lanes == 1 || parts < 1)
@@ -73,14 +94,14 @@ static uint32_t parts_wanted(const struct sy_machine *m, const struct sy_work *w
     return parts < most ? (uint32_t)parts : most;
 }
 
-/* Cuts rows into parts until the stages of all pushers fit; fewer stages, then pushers, before
- * that. */
+/* Cuts rows into as many parts as the shape says, or into more until the stages of all pushers fit;
+ * fewer stages, then pushers, before that. */
 static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
                             uint32_t fan, uint32_t side_bytes, uint32_t parts_max, uint64_t behind)
 {
     struct sy_shape *s = &cut->shape;
-    uint32_t wide = w->quant ? 3u : 1u; /* BF16 in, bytes out */
-    s->parts = least(parts_wanted(m, w, s), parts_max);
+    uint32_t wide = w->quant ? 2u : 1u; /* BF16 in */
+    s->parts = least(s->parts, parts_max);
     for (;;) {
         s->part_bytes = up((w->row_bytes + s->parts - 1) / s->parts, s->parts == 1 ? 16 : 128);
         s->parts = (w->row_bytes + s->part_bytes - 1) / s->part_bytes;
@@ -112,24 +133,61 @@ static void pieces(const struct sy_machine *m, struct sy_shape *s, uint32_t byte
     s->piece_bytes = m->lanes > 1 ? up((s->part_bytes + n - 1) / n, 16) : s->part_bytes;
 }
 
+/* Few pushers reach what an SM can store, and one each suffices once there are many blocks (GPU).
+ * Quantising takes its time. */
+static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
+                           uint32_t blocks)
+{
+    roles(m, w, s);
+    if (m->lanes == 1)
+        return;
+    s->pushers = blocks < FEW_BLOCKS ? 3 : blocks < MANY_BLOCKS ? 2 : 1;
+    s->stages = 4;
+    if (w->quant) {
+        s->pushers = 5;
+        s->stages = 3;
+    }
+    s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
+    s->splits = 4;
+}
+
+/* Gives the finishers stages to copy rows by, of what shared memory is left. Ranks may differ: what
+ * they must agree on does not depend on it. */
+static void add_copiers(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
+{
+    struct sy_shape *s = &cut->shape;
+    uint64_t left = (m->shared_max - cut->shared_bytes) / s->finishers / 128u * 128u;
+    uint64_t want = SY_COPIER_HEAD + (uint64_t)up(w->row_bytes, 128);
+    if (!m->bulk || !w->copies || !w->receive || left < SY_COPIER_HEAD + COPIER_LEAST)
+        return;
+    s->copier_bytes = (uint32_t)(left < want ? left : want);
+    cut->shared_bytes += (uint64_t)s->finishers * s->copier_bytes;
+}
+
 sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
-    roles(m, w, s);
+    cut->blocks = m->lanes > 1 && !w->quant ? least(m->blocks_max, ENOUGH_BLOCKS) : m->blocks_max;
+    dispatch_roles(m, w, s, cut->blocks);
+    s->parts = parts_wanted(m, w, s, cut->blocks);
     SY_TRY(fit_stages(m, w, cut, w->fan, w->side_bytes, w->quant ? 1 : SY_PARTS_MAX, 0));
     pieces(m, s, PIECE_BYTES);
-    cut->blocks = m->blocks_max;
+    add_copiers(m, w, cut);
     only_needed(w, cut);
     return SY_OK;
 }
 
 sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
+    int copies = m->bulk && w->copies;
     memset(&cut->shape, 0, sizeof cut->shape);
     cut->shape.parts = 1;
     cut->shape.part_bytes = cut->shape.piece_bytes = w->row_bytes;
-    cut->warps = m->lanes > 1 ? 16 : 1;
+    cut->warps = m->lanes > 1 ? DISPATCH_WARPS : 1;
+    cut->shape.finishers = copies ? DISPATCH_WARPS / 2 : cut->warps;
     cut->blocks = m->lanes > 1 ? least(w->tokens + 1, m->blocks_max) : m->blocks_max;
+    if (copies && w->receive)
+        cut->blocks = m->blocks_max; /* all of them copy */
     cut->shared_bytes = SY_LD_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, w->topk,
                                        w->fan, w->tail_bytes, w->row_bytes);
     if (cut->shared_bytes > m->shared_max)
@@ -138,37 +196,89 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
                        "and counters for %u experts want %llu",
                        (unsigned long long)m->shared_max, w->row_bytes, w->experts,
                        (unsigned long long)cut->shared_bytes);
+    add_copiers(m, w, cut);
     return SY_OK;
 }
 
-/* Summing wants many warps with many loads in flight, pushing a few that never wait (GPU). */
-static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s)
+/* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight:
+ * by bulk copies into shared memory while blocks are few, else by many warps (GPU). */
+static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
+                          uint32_t blocks)
 {
     roles(m, w, s);
-    s->splits = 1;
-    s->split_bytes = up(w->row_bytes, 16);
+    s->splits = s->steps = 1;
+    s->split_bytes = s->slot_bytes = up(w->row_bytes, 16);
     if (m->lanes == 1)
         return;
-    s->pushers = m->blocks_max < MANY_BLOCKS ? 2 : 1;
+    s->gather = m->bulk;
+    s->pushers = blocks < MANY_BLOCKS ? 2 : 1;
     s->stages = 4;
-    s->finishers = w->pull ? 15 : 12;
-    s->splits = (w->row_bytes + SPLIT_BYTES - 1) / SPLIT_BYTES;
-    s->split_bytes = SPLIT_BYTES;
+    s->split_bytes = s->slot_bytes = SPLIT_BYTES;
+    if (m->bulk && w->latency) {
+        s->pushers = 4;
+        s->stages = 3;
+    } else if (m->bulk && w->by_expert) {
+        s->pushers = 6;
+        s->stages = 8;
+        s->parts = (w->row_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+    }
+    s->finishers = least(COMBINE_WARPS - s->signallers - s->pushers, 12);
+    if (m->bulk && !w->latency && blocks < BUSY_BLOCKS) {
+        s->slots = SLOTS_LEAST;
+        s->steps = w->topk <= 16 ? STEPS : 2;
+        s->split_bytes = up((w->row_bytes + 1) / 2, 128);
+        s->slot_bytes = least(SLOT_BYTES, s->split_bytes);
+    }
+    s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+}
+
+static uint64_t finishers_bytes(const struct sy_work *w, const struct sy_shape *s)
+{
+    return s->finishers *
+           SY_FINISHER_BYTES((uint64_t)s->steps, w->topk, (uint64_t)s->slots, s->slot_bytes);
+}
+
+/* This rank's rows are fetched: nothing is pushed here. What other ranks must agree on stays. */
+static void only_finishers(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
+{
+    struct sy_shape *s = &cut->shape;
+    s->pushers = s->signallers = 0;
+    s->finishers = (s->slots ? 12 : COMBINE_WARPS) + 1;
+    do {
+        s->finishers--;
+        cut->shared_bytes =
+            SY_SH_BYTES((uint64_t)w->ranks, 0, s->stages, s->stage_bytes) + finishers_bytes(w, s);
+    } while (s->finishers > 1 && cut->shared_bytes > m->shared_max);
 }
 
 sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
-    struct sy_work whole = *w;
-    uint64_t behind;
-    combine_roles(m, w, s);
-    whole.tokens_most = 0; /* rows are not cut for the sake of many warps */
-    behind = (uint64_t)s->finishers * SY_C_FAN(w->topk) * 16u;
-    SY_TRY(fit_stages(m, &whole, cut, SY_C_FAN(w->topk), 0, w->latency ? 1 : SY_PARTS_MAX, behind));
+    int all = m->lanes == 1 || w->latency || w->by_expert;
+    cut->blocks = all ? m->blocks_max : least(m->blocks_max, ENOUGH_BLOCKS);
+    combine_roles(m, w, s, cut->blocks);
+    s->parts = w->latency || !s->parts ? 1 : s->parts;
+    SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, w->latency ? 1 : SY_PARTS_MAX,
+                      finishers_bytes(w, s)));
     pieces(m, s, COMBINE_PIECE_BYTES);
-    cut->blocks = m->blocks_max;
+    if (w->pull && m->lanes > 1)
+        only_finishers(m, w, cut);
+    while (s->slots && s->slots < SLOTS_MOST &&
+           cut->shared_bytes + (uint64_t)s->finishers * s->slot_bytes <= m->shared_max) {
+        cut->shared_bytes += (uint64_t)s->finishers * s->slot_bytes;
+        s->slots++;
+    }
     only_needed(w, cut);
     return SY_OK;
+}
+
+/* A row per selection crosses the links if the sources fetch, a row per rank if the holders sum;
+ * rows that are the same either way cross a little faster when they are pushed, by enough SMs. */
+int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w)
+{
+    if (m->lanes == 1)
+        return 1;
+    return !w->by_expert && m->blocks_max < MANY_BLOCKS;
 }
 
 uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max)
@@ -218,8 +328,14 @@ sy_status sy_shared_bytes_max(const struct sy_machine *m, const struct sy_limits
     uint64_t most = 0;
     SY_TRY(sy_cut_route(m, &w, &cut, &chunk_tokens, &chunks));
     most = cut.shared_bytes;
-    SY_TRY(sy_cut_combine(m, &w, &cut));
-    most = cut.shared_bytes > most ? cut.shared_bytes : most;
+    w.outputs = w.copies = 1;
+    for (uint32_t kind = 0; kind < 4; kind++) {
+        w.by_expert = kind & 1u;
+        w.pull = kind >> 1;
+        SY_TRY(sy_cut_combine(m, &w, &cut));
+        most = cut.shared_bytes > most ? cut.shared_bytes : most;
+    }
+    w.pull = 0;
     if (modes & SY_THROUGHPUT) {
         SY_TRY(sy_cut_tdispatch(m, &w, &cut));
         most = cut.shared_bytes > most ? cut.shared_bytes : most;

@@ -16,6 +16,7 @@ struct sy_machine {
     uint32_t warps_max;  /* of a block                                              */
     uint64_t shared_max; /* bytes of a block                                        */
     uint32_t pace;       /* struct sy_shape; measured when a group is made          */
+    uint32_t bulk;       /* 1: bulk copies go on by themselves                      */
 };
 
 struct sy_cut {
@@ -34,13 +35,19 @@ struct sy_work {
     uint32_t tokens_most; /* of any rank */
     uint32_t quant;
     uint32_t send, receive;
-    uint32_t latency; /* combine                          */
-    uint32_t pull;    /* combine: nothing is pushed       */
+    uint32_t latency;   /* combine                          */
+    uint32_t pull;      /* combine: nothing is pushed       */
+    uint32_t by_expert; /* layout */
+    uint32_t outputs;   /* dispatch: this rank makes outputs of what arrived */
+    uint32_t copies;    /* dispatch: this rank's rows are copied to their last places */
 };
 
 sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
 sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
 sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
+
+/* Should sources fetch rows that they can reach (combine, throughput)? */
+int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w);
 
 /* chunk_tokens, chunks: the last `chunks` blocks take so many tokens each; a block more than those
  * talks to the peers. */

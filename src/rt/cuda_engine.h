@@ -16,6 +16,8 @@ struct sy_cuda_look {
     int32_t device, sm, driver; /* sm: compute capability, 90; driver: CUDA version, 13000 */
     int32_t sms, clock_khz;
     uint64_t shared_max; /* of a block */
+    int pools;           /* memory can be had and given back in the order of a stream */
+    struct sy_cuda_uuid uuid;
     char name[64];
 };
 sy_status sy_cuda_look(int32_t rank, struct sy_cuda_look *look);

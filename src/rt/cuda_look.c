@@ -29,6 +29,8 @@ static sy_status look_at(const struct sy_cuda_api *api, int device, struct sy_cu
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->sms, SY_CU_ATTR_SMS, device));
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->clock_khz, SY_CU_ATTR_CLOCK_KHZ, device));
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &shared, SY_CU_ATTR_SHARED_MAX, device));
+    SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->pools, SY_CU_ATTR_POOLS, device));
+    SY_TRY(SY_CU(api, cuDeviceGetUuid_v2, &look->uuid, device));
     look->sm = major * 10 + minor;
     look->shared_max = shared > SHARED_ALIGN ? (uint64_t)(shared - SHARED_ALIGN) : 0;
     if (major < SY_CUDA_MAJOR_LEAST)

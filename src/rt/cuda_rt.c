@@ -36,7 +36,8 @@ struct cuda_engine {
     struct sy_gpu gpu;
     const struct sy_cuda_api *api; /* the GPU's */
     struct sy_jit_target target;
-    int jit; /* opened */
+    int jit;   /* opened */
+    int pools; /* memory comes and goes in the order of `copy` */
     uint64_t shared_max;
 
     sy_cuda_stream own;  /* the stream that NULL means                              */
@@ -46,7 +47,7 @@ struct cuda_engine {
     pthread_mutex_t copy_lock, poke_lock;
 
     pthread_mutex_t lock; /* of what follows, held while launching */
-    int general;          /* kernels for any shape, as SY_JIT=0 wants */
+    int general;          /* kernels for any shape */
     struct loaded *loaded;
     sy_event *last;             /* of the last eager launch, unless that is over */
     sy_cuda_stream last_stream; /* where it went                                 */
@@ -102,16 +103,25 @@ static sy_status clear(struct cuda_engine *e, sy_cuda_ptr at, size_t bytes)
     return SY_CU(e->api, cuStreamSynchronize, e->copy);
 }
 
+/* cuMemFree() waits for all work of the GPU: where ranks share one, for kernels that wait for us.
+ * Nobody uses the memory any more, so that the order of this stream is enough. */
+static sy_status give_memory(struct cuda_engine *e, sy_cuda_ptr at)
+{
+    return e->pools ? SY_CU(e->api, cuMemFreeAsync, at, e->copy)
+                    : SY_CU(e->api, cuMemFree_v2, at);
+}
+
 static sy_status take_memory(struct cuda_engine *e, size_t bytes, void **out)
 {
     sy_cuda_ptr at;
     sy_status status;
-    SY_TRY(SY_CU(e->api, cuMemAlloc_v2, &at, bytes));
+    SY_TRY(e->pools ? SY_CU(e->api, cuMemAllocAsync, &at, bytes, e->copy)
+                    : SY_CU(e->api, cuMemAlloc_v2, &at, bytes));
     pthread_mutex_lock(&e->copy_lock);
     status = clear(e, at, bytes);
     pthread_mutex_unlock(&e->copy_lock);
     if (status != SY_OK)
-        e->api->cuMemFree_v2(at);
+        (void)give_memory(e, at);
     else
         *out = (void *)(uintptr_t)at;
     return status;
@@ -131,7 +141,7 @@ static void cuda_free(struct sy_rt *rt, void *memory, size_t bytes)
     struct cuda_engine *e = engine_of(rt);
     (void)bytes;
     if (memory)
-        ANYHOW(e, e->api->cuMemFree_v2(address(memory)));
+        ANYHOW(e, give_memory(e, address(memory)));
 }
 
 /* Kernels reach it by the address that the host has for it. */
@@ -605,7 +615,10 @@ static sy_status open_parts(struct cuda_engine *e, const struct sy_rt_config *co
     e->target.sm = look.sm;
     e->target.driver = look.driver / 1000;
     e->target.cache = (int)config->params->cache;
-    e->general = !config->params->jit;
+    e->target.lines = (int)config->params->jit_lines;
+    e->pools = look.pools;
+    /* Loading one later may wait for kernels of a rank that waits for us. */
+    e->general = !config->params->jit || config->shared_gpu;
     SY_TRY(sy_jit_open((int)config->params->jit_threads));
     e->jit = 1;
     IN_CONTEXT(e, status, make_streams(e));

@@ -41,20 +41,23 @@ static struct {
 /* --- keys ----------------------------------------------------------------------------------- */
 
 /* The architecture-specific kind from Hopper to the first Blackwells, as its instructions need. */
-void sy_jit_options(int sm, char arch[32], const char *options[SY_JIT_OPTIONS])
+int sy_jit_options(int sm, int lines, char arch[32], const char *options[SY_JIT_OPTIONS])
 {
     snprintf(arch, 32, "-arch=sm_%d%s", sm, sm >= 90 && sm < 120 ? "a" : "");
     options[0] = arch;
     options[1] = "-std=c++17";
     options[2] = "--fmad=false"; /* sums are defined without it */
     options[3] = "-default-device";
+    options[4] = "-lineinfo";
+    return lines ? 5 : 4;
 }
 
-void sy_jit_key(int sm, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES])
+void sy_jit_key(int sm, int lines, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES])
 {
     const char *options[SY_JIT_OPTIONS];
     char arch[32], program[SY_VARIANT_TEXT];
     struct sy_sha256 h;
+    int count;
     sy_sha256_begin(&h);
     for (int i = 0; i < SY_SOURCES; i++) {
         sy_sha256_add(&h, sy_sources[i].name, strlen(sy_sources[i].name) + 1);
@@ -63,8 +66,8 @@ void sy_jit_key(int sm, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES]
     }
     sy_variant_program(v, program);
     sy_sha256_add(&h, program, strlen(program) + 1);
-    sy_jit_options(sm, arch, options);
-    for (int i = 0; i < SY_JIT_OPTIONS; i++)
+    count = sy_jit_options(sm, lines, arch, options);
+    for (int i = 0; i < count; i++)
         sy_sha256_add(&h, options[i], strlen(options[i]) + 1);
     sy_sha256_end(&h, key);
 }
@@ -99,7 +102,7 @@ static int built_for(int sm)
 static int built_in(struct entry *e)
 {
     uint8_t key[SY_SHA256_BYTES];
-    sy_jit_key(built_for(e->target.sm), &e->variant, key);
+    sy_jit_key(built_for(e->target.sm), e->target.lines, &e->variant, key);
     for (const struct sy_aot *a = sy_aot_cubins; a->begin; a++)
         if (!memcmp(a->key, key, sizeof a->key)) {
             e->data = a->begin;
@@ -113,9 +116,9 @@ static sy_status compile(struct entry *e)
 {
     const char *options[SY_JIT_OPTIONS];
     char arch[32], program[SY_VARIANT_TEXT];
-    sy_jit_options(e->target.sm, arch, options);
+    const int count = sy_jit_options(e->target.sm, e->target.lines, arch, options);
     sy_variant_program(&e->variant, program);
-    SY_TRY(sy_nvrtc_compile(program, options, SY_JIT_OPTIONS, &e->owned, &e->bytes, NULL));
+    SY_TRY(sy_nvrtc_compile(program, options, count, &e->owned, &e->bytes, NULL));
     e->data = e->owned;
     return SY_OK;
 }
@@ -132,7 +135,7 @@ static sy_status build(struct entry *e)
     if (sy_nvrtc_load(e->target.driver, &version) != SY_OK)
         return sy_fail_in(SY_UNSUPPORTED, "kernel %s for sm_%d is not part of this library, and",
                           sy_variant_entry(&e->variant), e->target.sm);
-    sy_jit_key(e->target.sm, &e->variant, key);
+    sy_jit_key(e->target.sm, e->target.lines, &e->variant, key);
     disk_key(key, version, on_disk);
     if (e->target.cache && sy_cache_load(on_disk, &e->owned, &e->bytes)) {
         e->data = e->owned;

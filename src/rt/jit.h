@@ -12,7 +12,8 @@
 /* For whom: the GPU's compute capability (90: sm_90a) and the driver's version (13). */
 struct sy_jit_target {
     int sm, driver;
-    int cache; /* parameter SY_CACHE */
+    int cache; /* parameter SY_CACHE     */
+    int lines; /* parameter SY_JIT_LINES */
 };
 
 struct sy_cubin {
@@ -20,13 +21,14 @@ struct sy_cubin {
     size_t bytes;
 };
 
-#define SY_JIT_OPTIONS 4
+#define SY_JIT_OPTIONS 5
 
 /* Of a kernel: covers all that its binary is made of but the compiler. */
-void sy_jit_key(int sm, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES]);
+void sy_jit_key(int sm, int lines, const struct sy_variant *v, uint8_t key[SY_SHA256_BYTES]);
 
-/* How kernels for a GPU are compiled. arch is the caller's, for one of the options. */
-void sy_jit_options(int sm, char arch[32], const char *options[SY_JIT_OPTIONS]);
+/* How kernels for a GPU are compiled; returns the number of options. arch is the caller's, for one
+ * of them. lines: kernels carry the numbers of their source lines. */
+int sy_jit_options(int sm, int lines, char arch[32], const char *options[SY_JIT_OPTIONS]);
 
 /* Every user opens and closes. threads: parameter SY_JIT_THREADS; the first user's counts. */
 sy_status sy_jit_open(int threads);

@@ -31,6 +31,7 @@ struct sy_rt_config {
     int32_t ranks;         /* of the group, and how many of them share this machine: all    */
     int64_t idle_spins;    /* CPU: see params.def                                           */
     uint64_t shared_bytes; /* most that a launch asks for                                   */
+    int shared_gpu;        /* with other ranks, whose kernels may wait for this rank's      */
     const struct sy_params *params;
     const sy_allocator *allocator;
 };

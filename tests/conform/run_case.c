@@ -52,6 +52,12 @@ static int need(struct run *r, sy_status status, const char *what)
     return status == SY_OK;
 }
 
+/* Some cases run with fewer SMs than the group has, or ask for more. */
+static int32_t sms_of(const struct sy_case *c)
+{
+    return c->seed % 4 == 1 ? 1 + (int32_t)(c->seed / 4 % 40) : 0;
+}
+
 /* --- buffers -------------------------------------------------------------------------------- */
 
 static void *poisoned(size_t bytes)
@@ -404,6 +410,7 @@ static int check_dispatch(struct run *r, int first)
     make_inputs(r, &in, &args);
     make_outputs(r, &o, &args);
     args.view = &view;
+    args.sms = sms_of(r->c);
     lend_dispatch(r, &args);
     good = run_halves(r, one_dispatch, &args, "sy_dispatch") && settle(r, first);
     recall(r, keep);
@@ -467,6 +474,7 @@ static void make_combine(struct run *r, sy_combine_args *args, void *x, void *ou
     sy_type type = (sy_type)c->sum_type;
     memset(args, 0, sizeof *args);
     args->size = sizeof *args;
+    args->sms = sms_of(c);
     args->x = sy_tensor_2d(x, type, n, c->sum_hidden);
     args->out = sy_tensor_2d(T ? out : NULL, type, T, c->sum_hidden);
     if (s->weights)
@@ -576,7 +584,7 @@ static int set_route(struct run *r)
 {
     const struct sy_case *c = r->c;
     const struct sy_ref_rank *me = c->world.rank + r->rank;
-    sy_route_input input = {.size = sizeof input};
+    sy_route_input input = {.size = sizeof input, .sms = sms_of(c)};
     int64_t T = me->tokens, K = c->world.topk;
     int32_t *narrow = malloc((size_t)(T * K + 1) * sizeof *narrow);
     int good;

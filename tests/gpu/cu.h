@@ -29,6 +29,8 @@ typedef struct CUgraphExec_st *CUgraphExec;
     CU(cuCtxEnablePeerAccess, (CUcontext, unsigned))                                               \
     CU(cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                     \
     CU(cuMemFree_v2, (CUdeviceptr))                                                                \
+    CU(cuMemAllocAsync, (CUdeviceptr *, size_t, CUstream))                                         \
+    CU(cuMemFreeAsync, (CUdeviceptr, CUstream))                                                    \
     CU(cuMemcpyHtoD_v2, (CUdeviceptr, const void *, size_t))                                       \
     CU(cuMemcpyHtoDAsync_v2, (CUdeviceptr, const void *, size_t, CUstream))                        \
     CU(cuMemcpyDtoHAsync_v2, (void *, CUdeviceptr, size_t, CUstream))                              \

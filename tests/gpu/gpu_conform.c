@@ -33,7 +33,7 @@ struct world {
 
 static int gpus, unsupported, run_count;
 
-static int open_group(struct world *w, int rank, int sms, sy_group **group)
+static int open_group(struct world *w, int rank, sy_group **group)
 {
     sy_group_config config;
     sy_status status;
@@ -43,7 +43,6 @@ static int open_group(struct world *w, int rank, int sms, sy_group **group)
     config.id = w->id;
     config.rank = rank;
     config.ranks = w->c.world.ranks;
-    config.sms = sms;
     config.timeout_ns = (uint64_t)(w->o->timeout_s ? w->o->timeout_s : 20) * 1000000000u;
     status = sy_group_create(&config, group);
     w->seats[rank].unsupported = status == SY_UNSUPPORTED;
@@ -57,9 +56,9 @@ static void part(int rank, void *context)
     struct world *w = context;
     struct run_engine engine;
     sy_group *group = NULL;
-    int sms = gpu_take(rank, w->c.world.ranks, (int)(w->c.seed & 1), &engine);
     char *text = w->seats[rank].text;
-    if (open_group(w, rank, sms, &group)) {
+    gpu_take(rank, (int)(w->c.seed & 1), &engine);
+    if (open_group(w, rank, &group)) {
         if (run_case_on(&engine, &w->c, &w->ref, rank, group, w->o->rounds, text))
             sy_group_abort(group);
         else if (sy_group_barrier(group) != SY_OK)
@@ -127,10 +126,21 @@ static void more_tokens(void)
     run_seeds(70000, 70020, &o);
 }
 
+/* Twice as many as there are GPUs: without more ado GPUs run processes in turns, so that a wait for
+ * each other lasts milliseconds. */
+static void processes_share_gpus(void)
+{
+    struct options o = {.limits = {.ranks = gpus > 4 ? 8 : 2 * gpus, .tokens_max = 32}};
+    o.rounds = 1;
+    o.processes = o.limits.ranks;
+    o.timeout_s = 60;
+    run_seeds(87000, 87003, &o);
+}
+
 static void ranks_as_processes(void)
 {
     if (gpus < 2)
-        SKIP("processes need a GPU each, and there is one");
+        SKIP("processes with a GPU each need two, and there is one");
     for (int i = 0; i < 4 && ranks_of[i] <= gpus; i++) {
         struct options o = {.limits = {.ranks = ranks_of[i], .tokens_max = 64}, .rounds = 2};
         o.processes = ranks_of[i];
@@ -198,6 +208,7 @@ int main(int argc, char **argv)
         return run_given(argv);
     TEST(ranks_as_processes); /* these first: afterwards this process cannot fork */
     TEST(several_gpus_per_process);
+    TEST(processes_share_gpus);
     TEST(cuda_ipc);
     TEST(ranks_as_threads);
     TEST(more_tokens);

@@ -41,7 +41,7 @@ static double now(void)
 
 /* --- one rank ------------------------------------------------------------------------------- */
 
-static sy_group *make_group(int rank, int count, const sy_id *id, int sms)
+static sy_group *make_group(int rank, int count, const sy_id *id)
 {
     sy_group_config config = {.size = sizeof config,
                               .boot = SY_BOOT_ID,
@@ -53,7 +53,6 @@ static sy_group *make_group(int rank, int count, const sy_id *id, int sms)
                               .topk_max = 4,
                               .tokens_max = TOKENS,
                               .row_bytes_max = 4096,
-                              .sms = sms,
                               .timeout_ns = TIMEOUT_MS * 1000000ull};
     sy_group *group = NULL;
     if (sy_group_create(&config, &group) != SY_OK)
@@ -105,10 +104,10 @@ static void take_verdict(int rank, sy_group *group)
 }
 
 /* A new group, in the same process and context, and a few batches. */
-static void begin_anew(int rank, int count, int sms, struct run_engine *engine)
+static void begin_anew(int rank, int count, struct run_engine *engine)
 {
     struct verdict *v = world->verdicts + rank;
-    sy_group *group = make_group(rank, count, world->ids + 1, sms);
+    sy_group *group = make_group(rank, count, world->ids + 1);
     if (!group)
         return;
     struct rounds r = make_rounds(group, rank, count, engine);
@@ -124,8 +123,9 @@ static int part_of(int rank, int survivors,
                    void (*act)(int rank, struct rounds *r, struct run_engine *engine))
 {
     struct run_engine engine;
-    int sms = gpu_take(rank, ranks, 1, &engine);
-    sy_group *group = make_group(rank, ranks, world->ids, sms);
+    sy_group *group;
+    gpu_take(rank, 1, &engine);
+    group = make_group(rank, ranks, world->ids);
     if (group) {
         struct rounds r = make_rounds(group, rank, ranks, &engine);
         if (batches(&r, &engine, 3) != SY_OK)
@@ -139,7 +139,7 @@ static int part_of(int rank, int survivors,
         if (sy_group_destroy(group) != SY_OK)
             snprintf(world->verdicts[rank].problem, TEXT, "%.500s", sy_last_error());
         if (rank < survivors)
-            begin_anew(rank, survivors, sms, &engine);
+            begin_anew(rank, survivors, &engine);
     }
     gpu_give(&engine);
     return 0;

@@ -128,9 +128,10 @@ static void replay_one(int rank, sy_group *group, struct run_engine *engine, int
 static void one_batch_part(int rank, void *shared)
 {
     struct run_engine engine;
-    int sms = gpu_take(rank, ranks, 1, &engine);
-    sy_group *group = make_group(rank, ids, sms);
+    sy_group *group;
     (void)shared;
+    gpu_take(rank, 1, &engine);
+    group = make_group(rank, ids, 0);
     for (int mode = SY_THROUGHPUT; group && mode <= SY_LATENCY; mode++)
         replay_one(rank, group, &engine, mode);
     complain(rank, "destroy", sy_group_destroy(group));
@@ -149,10 +150,12 @@ enum { BATCHES = 4 };
 static void several_part(int rank, void *shared)
 {
     struct run_engine engine;
-    int sms = gpu_take(rank, ranks, 1, &engine);
-    sy_group *group = make_group(rank, ids, sms);
-    CUstream s = (CUstream)(void *)engine.stream;
+    sy_group *group;
+    CUstream s;
     (void)shared;
+    gpu_take(rank, 1, &engine);
+    group = make_group(rank, ids, 0);
+    s = (CUstream)(void *)engine.stream;
     if (group) {
         struct rounds some[BATCHES];
         CUgraphExec exec;
@@ -188,12 +191,11 @@ static void several_batches(void)
 static void two_groups_part(int rank, void *shared)
 {
     struct run_engine engine;
-    int sms = gpu_take(rank, ranks, 1, &engine), all;
     sy_group *groups[2];
-    CU_OK(cuDeviceGetAttribute(&all, 16, rank % gpus));
     (void)shared;
+    gpu_take(rank, 1, &engine);
     for (int i = 0; i < 2; i++)
-        groups[i] = make_group(rank, ids + i, (sms ? sms : all) / 2);
+        groups[i] = make_group(rank, ids + i, gpu_sms(ranks) / 2);
     if (groups[0] && groups[1]) {
         struct rounds one = make_rounds(groups[0], rank, &engine, SY_THROUGHPUT, 8);
         struct rounds two = make_rounds(groups[1], rank, &engine, SY_LATENCY, 4);

@@ -1,6 +1,6 @@
 /* gpu_soak_test.c - ten thousand batches of changing shapes in one group, on GPUs.
  *
- *     gpu_soak_test [BATCHES]
+ *     gpu_soak_test [BATCHES [RANKS]]     10,000; as many as there are GPUs, or 2 on one
  *
  * Several routes of both modes and all layouts live side by side; now and then two batches overlap
  * (dispatch, dispatch, combine, combine). Results are checked on the way; neither memory of the GPU
@@ -47,7 +47,7 @@ static void check_result(int rank, struct rounds *r)
         rounds_check(r, problems[rank]);
 }
 
-static sy_group *make_group(int rank, int sms)
+static sy_group *make_group(int rank)
 {
     sy_group_config config = {.size = sizeof config,
                               .boot = SY_BOOT_ID,
@@ -62,7 +62,6 @@ static sy_group *make_group(int rank, int sms)
                               .recv_rows_max = 4 * TOKENS * ranks,
                               .views = 2,
                               .latency_views = 3,
-                              .sms = sms,
                               .timeout_ns = 10000000000ull};
     sy_group *group = NULL;
     complain(rank, "sy_group_create", 0, sy_group_create(&config, &group));
@@ -135,9 +134,10 @@ static void part(int rank, void *shared)
 {
     struct rounds all[KINDS];
     struct run_engine engine;
-    int sms = gpu_take(rank, ranks, 1, &engine);
-    sy_group *group = make_group(rank, sms);
+    sy_group *group;
     (void)shared;
+    gpu_take(rank, 1, &engine);
+    group = make_group(rank);
     if (group) {
         for (int i = 0; i < KINDS; i++) {
             all[i] = (struct rounds){.engine = &engine,
@@ -177,6 +177,8 @@ int main(int argc, char **argv)
         batches = strtoull(argv[1], NULL, 0);
     gpus = gpu_count();
     ranks = gpus > 1 ? (gpus > 8 ? 8 : gpus) : 2;
+    if (argc > 2)
+        ranks = atoi(argv[2]) <= GPU_RANKS_MAX ? atoi(argv[2]) : GPU_RANKS_MAX;
     if (!gpus) {
         printf("skip gpu_soak: no GPU\n0 passed, 0 failed, 1 skipped\n");
         return 0;

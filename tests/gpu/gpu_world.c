@@ -25,6 +25,8 @@ int gpu_count(void)
         _exit(0);
     }
     waitpid(pid, NULL, 0);
+    if (2 * *count < 8) /* up to 8 ranks as threads: see docs/cuda.md */
+        setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     return *count;
 }
 
@@ -42,24 +44,29 @@ static void open_driver(void)
     pthread_mutex_unlock(&lock);
 }
 
-int gpu_take(int rank, int ranks, int stream, struct run_engine *engine)
+void gpu_take(int rank, int stream, struct run_engine *engine)
 {
     CUcontext context;
     CUdevice device;
     CUstream own = NULL;
-    int gpus, sms, sharing;
+    int gpus;
     open_driver();
     CU_OK(cuDeviceGetCount(&gpus));
     CU_OK(cuDeviceGet(&device, rank % gpus));
-    CU_OK(cuDeviceGetAttribute(&sms, 16, device));
     CU_OK(cuDevicePrimaryCtxRetain(&context, device));
     CU_OK(cuCtxSetCurrent(context));
     CU_OK(cuStreamCreate(&copies, 1));
     if (stream)
         CU_OK(cuStreamCreate(&own, 1));
     *engine = (struct run_engine){gpu_alloc, gpu_free, gpu_put, gpu_get, (sy_stream *)own};
-    sharing = (ranks + gpus - 1) / gpus;
-    return sharing > 1 ? sms / sharing : 0;
+}
+
+int gpu_sms(int ranks)
+{
+    int gpus, sms;
+    CU_OK(cuDeviceGetCount(&gpus));
+    CU_OK(cuDeviceGetAttribute(&sms, 16, 0));
+    return sms / ((ranks + gpus - 1) / gpus);
 }
 
 void gpu_give(struct run_engine *engine)
@@ -71,20 +78,22 @@ void gpu_give(struct run_engine *engine)
 
 /* --- memory --------------------------------------------------------------------------------- */
 
+/* In the order of the private stream: cuMemFree(), like the legacy default stream, would wait for
+ * the kernels of other ranks on this GPU, which wait for this one. */
 void *gpu_alloc(size_t bytes)
 {
     CUdeviceptr p;
-    CU_OK(cuMemAlloc_v2(&p, bytes ? bytes : 1));
+    CU_OK(cuMemAllocAsync(&p, bytes ? bytes : 1, copies));
+    CU_OK(cuStreamSynchronize(copies));
     return (void *)p;
 }
 
 void gpu_free(void *memory)
 {
     if (memory)
-        CU_OK(cuMemFree_v2((CUdeviceptr)memory));
+        CU_OK(cuMemFreeAsync((CUdeviceptr)memory, copies));
 }
 
-/* The legacy default stream would wait for the kernels of other ranks on this GPU. */
 void gpu_put(void *to, const void *from, size_t bytes)
 {
     if (!bytes)

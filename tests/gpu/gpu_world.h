@@ -1,8 +1,8 @@
 /* gpu_world.h - what the GPU tests share: ranks as threads or processes, each with a GPU, and
  * memory of that GPU for the cases of tests/conform.
  *
- * Rank r takes GPU r, counted round. Ranks that share a GPU get equal parts of its multiprocessors,
- * since kernels of all ranks must run at the same time; they must be threads of one process. */
+ * Rank r takes GPU r, counted round; where there are more ranks than GPUs they share, and the
+ * library divides the multiprocessors. */
 #ifndef SY_TESTS_GPU_WORLD_H
 #define SY_TESTS_GPU_WORLD_H
 
@@ -16,10 +16,12 @@
 int gpu_count(void);
 
 /* Gives the calling thread its GPU and fills in what memory operations of a case need. stream: 1 a
- * stream of the caller's own, 0 the group's. Returns the share of multiprocessors, for
- * sy_group_config.sms. */
-int gpu_take(int rank, int ranks, int stream, struct run_engine *engine);
+ * stream of the caller's own, 0 the group's. */
+void gpu_take(int rank, int stream, struct run_engine *engine);
 void gpu_give(struct run_engine *engine);
+
+/* Multiprocessors that each of so many ranks has if they share the GPUs. */
+int gpu_sms(int ranks);
 
 /* Memory of the calling thread's GPU and copies on its private stream. */
 void *gpu_alloc(size_t bytes);

@@ -91,7 +91,7 @@ static void fill_ids(int g)
 
 static void fill_limits(void)
 {
-    struct sy_machine m = {32, (uint32_t)sms, 8, 232448 - 1024, 0};
+    struct sy_machine m = {32, (uint32_t)sms, 8, 232448 - 1024, 0, 1};
     memset(&limits, 0, sizeof limits);
     limits.ranks = (uint64_t)ranks;
     limits.experts = EXPERTS;
@@ -300,7 +300,7 @@ static void sync_all(const char *what)
 
 static struct sy_machine machine(int blocks, uint32_t pace)
 {
-    struct sy_machine m = {32, (uint32_t)blocks, 8, 226 * 1024, pace};
+    struct sy_machine m = {32, (uint32_t)blocks, 8, 226 * 1024, pace, 1};
     return m;
 }
 
@@ -716,6 +716,9 @@ static double remote_bytes(void)
 static double ceiling(void)
 {
     static const struct probe_variant variants[] = {
+        {2, 4, 3584, 0, 0},    {4, 4, 3584, 0, 0},    {6, 4, 3584, 0, 0},
+        {4, 8, 3584, 0, 0},    {6, 8, 3584, 0, 0},    {8, 8, 3584, 0, 0},
+        {2, 4, 14336, 0, 1},   {4, 4, 14336, 0, 1},   {8, 4, 14336, 0, 1},
         {8, 4, 3584, 0, 0},    {8, 4, 3584, 356, 0},  {16, 4, 3584, 0, 0}, {16, 4, 3584, 356, 0},
         {24, 4, 3584, 356, 0}, {32, 4, 3584, 356, 0}, {64, 4, 3584, 0, 0}, {64, 4, 3584, 356, 0},
         {132, 4, 3584, 0, 0},  {16, 4, 14336, 0, 1},  {64, 4, 14336, 0, 1}};

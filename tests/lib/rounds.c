@@ -99,21 +99,21 @@ void rounds_fill(struct rounds *r, uint64_t n, int64_t tokens)
 
 sy_status rounds_route(struct rounds *r, sy_stream *stream)
 {
-    sy_route_input input = {.size = sizeof input};
+    sy_route_input input = {.size = sizeof input, .sms = r->sms};
     input.ids = sy_tensor_2d(r->ids, SY_I32, r->tokens, r->topk);
     return sy_route_set(r->route, &input, stream);
 }
 
 sy_status rounds_dispatch(struct rounds *r, sy_tensor *view, sy_stream *stream)
 {
-    sy_dispatch_args args = {.size = sizeof args, .view = view};
+    sy_dispatch_args args = {.size = sizeof args, .view = view, .sms = r->sms};
     args.x = sy_tensor_2d(r->x, SY_F32, r->tokens, r->hidden);
     return sy_dispatch(r->route, &args, stream);
 }
 
 sy_status rounds_combine(struct rounds *r, const sy_tensor *view, sy_stream *stream)
 {
-    sy_combine_args args = {.size = sizeof args, .x = *view};
+    sy_combine_args args = {.size = sizeof args, .x = *view, .sms = r->sms};
     args.out = sy_tensor_2d(r->out, SY_F32, r->tokens, r->hidden);
     return sy_combine(r->route, &args, stream);
 }

@@ -18,6 +18,7 @@ struct rounds {
     int mode, layout; /* throughput with any layout, latency with SY_RANK_MAJOR  */
     int topk, experts, hidden;
     int64_t tokens_max;
+    int sms; /* of each call; 0: the group's */
 
     sy_route *route;
     int64_t tokens; /* of the batch that was filled in                         */

@@ -44,6 +44,7 @@ static const struct shape {
     {"combine token", SY_KERNEL_combine, 0, SY_TOKEN_MAJOR, 0, 0, 0},
     {"combine packed", SY_KERNEL_combine, 0, SY_EXPERT_PACKED, 0, 0, 0},
     {"probe any", SY_KERNEL_probe, 1, 0, 0, 0, 0},
+    {"flags any", SY_KERNEL_flags, 1, 0, 0, 0, 0},
 };
 #define SHAPES ((int)(sizeof shapes / sizeof *shapes))
 
@@ -116,10 +117,10 @@ static void compile(const struct shape *s, int sm, struct result *r)
     char arch[32], program[SY_VARIANT_TEXT], *log = NULL;
     const struct sy_variant v = variant_of(s);
     void *cubin = NULL;
-    sy_jit_options(sm, arch, options);
-    options[SY_JIT_OPTIONS] = "--ptxas-options=-v";
+    int count = sy_jit_options(sm, 0, arch, options);
+    options[count++] = "--ptxas-options=-v";
     sy_variant_program(&v, program);
-    r->status = sy_nvrtc_compile(program, options, SY_JIT_OPTIONS + 1, &cubin, &r->bytes, &log);
+    r->status = sy_nvrtc_compile(program, options, count, &cubin, &r->bytes, &log);
     if (r->status != SY_OK)
         snprintf(r->text, sizeof r->text, "%s", sy_last_error());
     else if (log)

@@ -228,6 +228,15 @@ static void in_map_tokens(sy_route_input *in)
     in->map = sy_tensor_2d(map, SY_U8, 17, 2);
 }
 
+static void in_sms(sy_route_input *in)
+{
+    in->sms = -1;
+}
+static void in_many_sms(sy_route_input *in)
+{
+    in->sms = 1025;
+}
+
 static const struct bad_input bad_inputs[] = {
     {in_no_size, "sy_route_input"},
     {in_both, "ids and map: one of them"},
@@ -248,6 +257,8 @@ static const struct bad_input bad_inputs[] = {
     {in_map_type, "map: type I32"},
     {in_map_experts, "map: shape[1] is 3, not 2"},
     {in_map_tokens, "17 tokens"},
+    {in_sms, "sms -1: from 0 to 1024"},
+    {in_many_sms, "sms 1025: from 0 to 1024"},
 };
 
 static void route_inputs(void)
@@ -325,6 +336,8 @@ D(phase, a->phase = 3)
 D(negative_phase, a->phase = -1)
 D(quant, a->quant = 4)
 D(negative_quant, a->quant = -1)
+D(sms, a->sms = -1)
+D(many_sms, a->sms = 1025)
 D(no_x, memset(&a->x, 0, sizeof a->x))
 D(no_x_data, a->x.data = NULL)
 D(x_type, a->x.type = SY_I32)
@@ -399,6 +412,8 @@ static const struct bad_dispatch bad_dispatches[] = {
     {d_negative_phase, "phase -1", 0},
     {d_quant, "", 0},
     {d_negative_quant, "", 0},
+    {d_sms, "sms -1: from 0 to 1024", 0},
+    {d_many_sms, "sms 1025: from 0 to 1024", 0},
     {d_no_x, "x is missing", 0},
     {d_no_x_data, "x: no data, and 4 rows", 0},
     {d_x_type, "x: type I32", 0},
@@ -529,6 +544,8 @@ struct bad_combine {
 
 C(size, a->size = 0)
 C(phase, a->phase = 7)
+C(sms, a->sms = -1)
+C(many_sms, a->sms = 1025)
 C(no_x, memset(&a->x, 0, sizeof a->x))
 C(x_no_data, a->x.data = NULL)
 C(x_type, a->x = sy_tensor_2d(room, SY_F8E4M3, CREW_ROWS, 64))
@@ -574,6 +591,8 @@ C(out_probs_columns, a->row_weights = sy_tensor_2d(room, SY_F32, CREW_ROWS, 2);
 static const struct bad_combine bad_combines[] = {
     {c_size, "sy_combine", 0},
     {c_phase, "phase 7", 0},
+    {c_sms, "sms -1: from 0 to 1024", 0},
+    {c_many_sms, "sms 1025: from 0 to 1024", 0},
     {c_no_x, "x", 0},
     {c_x_no_data, "x: no data, and 64 rows", 0},
     {c_x_type, "x: type F8E4M3", 0},

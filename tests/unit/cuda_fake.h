@@ -65,11 +65,12 @@ static struct {
     long live[FAKE_KINDS];
     struct fake_object objects[FAKE_TABLE];
 
-    int devices, major, no_vmm, no_peers, hidden; /* what the machine is like             */
+    int devices, major, no_vmm, no_pools, no_peers; /* what the machine is like              */
     int no_driver, no_compiler;
     const char *no_symbol;
     uint64_t compiled, launches, waits, syncs; /* what was asked for                           */
-    uint64_t captures;
+    uint64_t captures, loads;
+    unsigned blocks_most; /* of a launch */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .devices = FAKE_DEVICES, .major = 9};
 
 static _Thread_local int fake_spared; /* 1: this thread's calls never fail */
@@ -140,7 +141,9 @@ static int fake_find(enum fake_kind kind, uint64_t address, int take, struct fak
 struct sy_cuda_context_ {
     int device;
     pthread_mutex_t lock;
-    struct sy_cpu_pool *pool;
+    pthread_cond_t room;
+    unsigned busy;                        /* multiprocessors; a block takes one         */
+    struct sy_cpu_pool *idle[FAKE_SMS];   /* for as many launches as can run at a time */
 };
 
 static struct sy_cuda_context_ fake_contexts[FAKE_DEVICES];
@@ -207,6 +210,9 @@ static int fake_cuDeviceGetAttribute(int *value, int attribute, int device)
         return 0;
     case SY_CU_ATTR_SHARED_MAX:
         *value = FAKE_SHARED_MAX;
+        return 0;
+    case SY_CU_ATTR_POOLS:
+        *value = !fake.no_pools;
         return 0;
     case SY_CU_ATTR_VMM:
     case SY_CU_ATTR_FD:
@@ -329,6 +335,14 @@ static int fake_cuMemFree_v2(sy_cuda_ptr memory)
     close(o.fd);
     FAKE_CALL("cuMemFree");
     return fake_lost();
+}
+static int fake_cuMemAllocAsync(sy_cuda_ptr *memory, size_t bytes, sy_cuda_stream s)
+{
+    return !s || fake.no_pools ? 400 : fake_cuMemAlloc_v2(memory, bytes);
+}
+static int fake_cuMemFreeAsync(sy_cuda_ptr memory, sy_cuda_stream s)
+{
+    return !s || fake.no_pools ? 400 : fake_cuMemFree_v2(memory);
 }
 static int fake_cuMemHostAlloc(void **memory, size_t bytes, unsigned flags)
 {
@@ -681,12 +695,15 @@ static const struct {
 static int fake_cuModuleLoadData(sy_cuda_module *module, const void *image)
 {
     FAKE_CALL("cuModuleLoadData");
-    const char *name = strstr(image, "SY_ONLY ");
-    if (memcmp(image, "FAKE", 4) || !name)
+    const int real = !memcmp(image, "\177ELF", 4); /* of NVRTC: has whatever is asked for */
+    const char *name = real ? NULL : strstr(image, "SY_ONLY ");
+    if (!real && (memcmp(image, "FAKE", 4) || !name))
         return 200;
     *module = calloc(1, sizeof **module);
     fake_count(FAKE_MODULE, 1);
-    for (int i = 0; i < SY_KERNELS; i++) {
+    __atomic_fetch_add(&fake.loads, 1, __ATOMIC_RELAXED);
+    (*module)->kernel = -1;
+    for (int i = 0; i < SY_KERNELS && name; i++) {
         size_t n = strlen(fake_kernels[i].entry) - strlen("sy_entry_");
         if (!strncmp(name + 8, fake_kernels[i].entry + strlen("sy_entry_"), n) &&
             name[8 + n] == '\n')
@@ -704,11 +721,13 @@ static int fake_cuModuleUnload(sy_cuda_module module)
 static int fake_cuModuleGetFunction(sy_cuda_function *f, sy_cuda_module module, const char *name)
 {
     FAKE_CALL("cuModuleGetFunction");
-    if (strcmp(name, fake_kernels[module->kernel].entry))
-        return 500;
-    module->function.kernel = module->kernel;
-    *f = &module->function;
-    return 0;
+    for (int i = 0; i < SY_KERNELS; i++)
+        if (!strcmp(name, fake_kernels[i].entry) && (module->kernel < 0 || module->kernel == i)) {
+            module->function.kernel = i;
+            *f = &module->function;
+            return 0;
+        }
+    return 500;
 }
 static int fake_cuFuncLoad(sy_cuda_function f)
 {
@@ -723,6 +742,37 @@ static int fake_cuFuncSetAttribute(sy_cuda_function f, int attribute, int value)
     return attribute == SY_CU_FUNC_DYNAMIC_MAX && value == FAKE_SHARED_MAX - 1024 ? 0 : 1;
 }
 
+/* Waits, as a GPU does, until there is room for all blocks. */
+static struct sy_cpu_pool *fake_begin(sy_cuda_context context, unsigned blocks)
+{
+    struct sy_cpu_pool *pool = NULL;
+    pthread_mutex_lock(&context->lock);
+    while (context->busy + blocks > FAKE_SMS)
+        pthread_cond_wait(&context->room, &context->lock);
+    context->busy += blocks;
+    for (int i = 0; i < FAKE_SMS && !pool; i++) {
+        pool = context->idle[i];
+        context->idle[i] = NULL;
+    }
+    pthread_mutex_unlock(&context->lock);
+    if (!pool && sy_cpu_pool_open(&pool, FAKE_SMS, FAKE_SHARED_MAX, 2) != SY_OK)
+        abort();
+    return pool;
+}
+static void fake_end(sy_cuda_context context, unsigned blocks, struct sy_cpu_pool *pool)
+{
+    pthread_mutex_lock(&context->lock);
+    context->busy -= blocks;
+    for (int i = 0; i < FAKE_SMS && pool; i++)
+        if (!context->idle[i]) {
+            context->idle[i] = pool;
+            pool = NULL;
+        }
+    pthread_cond_broadcast(&context->room);
+    pthread_mutex_unlock(&context->lock);
+    sy_cpu_pool_close(pool);
+}
+
 /* The CPU's kernels as they would run on a GPU. Their bulk loads leave bytes where they are, so
  * what travels beside rows is copied by lanes. */
 static void fake_run(sy_cuda_context context, int kernel, struct sy_grid grid,
@@ -730,15 +780,13 @@ static void fake_run(sy_cuda_context context, int kernel, struct sy_grid grid,
 {
     const char *name;
     struct sy_cpu_job job = {sy_cpu_kernels_pick(&name)[kernel], &args, grid};
+    struct sy_cpu_pool *pool = fake_begin(context, grid.blocks);
     if (kernel == SY_KERNEL_tdispatch && args.tdispatch.side_bulk) {
         args.tdispatch.side_bulk = 0;
         args.tdispatch.side_lanes = 1;
     }
-    pthread_mutex_lock(&context->lock);
-    if (!context->pool && sy_cpu_pool_open(&context->pool, FAKE_SMS, FAKE_SHARED_MAX, 2) != SY_OK)
-        abort();
-    sy_cpu_pool_run(context->pool, &job);
-    pthread_mutex_unlock(&context->lock);
+    sy_cpu_pool_run(pool, &job);
+    fake_end(context, grid.blocks, pool);
 }
 
 static int fake_cuLaunchKernel(sy_cuda_function f, unsigned gx, unsigned gy, unsigned gz,
@@ -754,6 +802,7 @@ static int fake_cuLaunchKernel(sy_cuda_function f, unsigned gx, unsigned gy, uns
     memcpy(&args, params[0], fake_kernels[f->kernel].bytes);
     pthread_mutex_lock(&fake.lock);
     fake.launches++;
+    fake.blocks_most = gx > fake.blocks_most ? gx : fake.blocks_most;
     pthread_mutex_unlock(&fake.lock);
     if (!s->capture)
         fake_run(fake_stack[fake_depth - 1], f->kernel, grid, args);
@@ -912,16 +961,18 @@ static struct sy_os fake_os;
 /* From here on the process has the fake driver; again: it is looked for anew. */
 static FAKE_UNUSED void fake_install(void)
 {
+    static int installed;
     fake_os = sy_os_real;
     fake_os.open_library = fake_open_library;
     fake_os.symbol = fake_symbol;
     fake_os.close_library = fake_close_library;
     sy_os = &fake_os;
-    for (int i = 0; i < FAKE_DEVICES; i++)
-        if (!fake_contexts[i].pool) {
-            fake_contexts[i].device = i;
-            pthread_mutex_init(&fake_contexts[i].lock, NULL);
-        }
+    for (int i = 0; i < FAKE_DEVICES && !installed; i++) {
+        fake_contexts[i].device = i;
+        pthread_mutex_init(&fake_contexts[i].lock, NULL);
+        pthread_cond_init(&fake_contexts[i].room, NULL);
+    }
+    installed = 1;
     sy_cuda_forget();
     sy_nvrtc_forget();
 }
@@ -937,9 +988,10 @@ static FAKE_UNUSED const char *fake_leak(void)
 
 static FAKE_UNUSED void fake_close_pools(void)
 {
-    for (int i = 0; i < FAKE_DEVICES; i++) {
-        sy_cpu_pool_close(fake_contexts[i].pool);
-        fake_contexts[i].pool = NULL;
+    for (int i = 0; i < FAKE_DEVICES * FAKE_SMS; i++) {
+        struct sy_cpu_pool **pool = fake_contexts[i / FAKE_SMS].idle + i % FAKE_SMS;
+        sy_cpu_pool_close(*pool);
+        *pool = NULL;
     }
 }
 

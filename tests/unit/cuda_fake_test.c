@@ -210,6 +210,15 @@ static void expect_failure(int ranks, sy_status status, const char *word)
     CHECK(!fake_leak(), "%s are left", fake_leak());
 }
 
+/* Drivers without stream-ordered memory. */
+static void no_pools(void)
+{
+    fake_install();
+    fake.no_pools = 1;
+    cases(2, 420, 424);
+    fake.no_pools = 0;
+}
+
 static void heap_refusals(void)
 {
     setenv("SY_HEAP", "3", 1);
@@ -272,6 +281,39 @@ static void ranks_as_processes(void)
     fake_close_pools();
     processes("1");
     processes("2");
+    fake.devices = 2; /* ranks 0 and 2 share one */
+    processes("1");
+    fake.devices = FAKE_DEVICES;
+}
+
+/* --- ranks that share a GPU ----------------------------------------------------------------- */
+
+/* Kernels of both ranks of a GPU run at the same time, and nothing is loaded once they do. */
+static void shared_gpus(void)
+{
+    setenv("SY_CACHE", "0", 1);
+    fake_install();
+    fake.devices = 2;
+    fake.blocks_most = 0;
+    fake.loads = 0;
+    cases(4, 800, 808);
+    cases(3, 808, 812);
+    CHECK(fake.blocks_most == FAKE_SMS / 2, "a launch had %u blocks", fake.blocks_most);
+    /* For each rank the four for any shape. */
+    CHECK(fake.loads == (8 * 4 + 4 * 3) * 4, "%llu kernels were loaded",
+          (unsigned long long)fake.loads);
+    setenv("SY_HEAP", "2", 1);
+    cases(4, 812, 814);
+    unsetenv("SY_HEAP");
+    fake.devices = 1;
+    expect_failure(3, SY_UNSUPPORTED, "3 ranks, rank 0 among them, share a GPU of 2 multi");
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "7", 1);
+    expect_failure(2, SY_UNSUPPORTED, "CUDA_DEVICE_MAX_CONNECTIONS=8 or more");
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 1);
+    cases(2, 814, 816);
+    unsetenv("CUDA_DEVICE_MAX_CONNECTIONS");
+    fake.devices = FAKE_DEVICES;
+    unsetenv("SY_CACHE");
 }
 
 /* --- failing -------------------------------------------------------------------------------- */
@@ -484,6 +526,28 @@ static void *streams_rank(void *context)
     return NULL;
 }
 
+/* Fewer multiprocessors for each call. */
+static int sms_of_calls;
+
+static void *sms_rank(void *context)
+{
+    const int rank = (int)(intptr_t)context;
+    sy_group *group;
+    on_device(rank);
+    group = small_group(rank);
+    for (int mode = SY_THROUGHPUT; group && mode <= SY_LATENCY; mode++) {
+        struct rounds r = small_rounds(group, rank, mode);
+        r.sms = sms_of_calls;
+        rounds_fill(&r, 1, 24);
+        complain(rank, "a batch", rounds_run(&r, NULL));
+        complain(rank, "sync", sy_stream_sync(group, NULL));
+        check_result(rank, &r);
+        rounds_close(&r);
+    }
+    complain(rank, "destroy", sy_group_destroy(group));
+    return NULL;
+}
+
 /* --- faults --------------------------------------------------------------------------------- */
 
 static sy_status verdicts[RANKS];
@@ -572,6 +636,22 @@ static void streams(void)
           (unsigned long long)(fake.waits - before), (unsigned long long)(RANKS * changes));
 }
 
+static void sms(void)
+{
+    static const struct {
+        int asked;
+        unsigned blocks;
+    } want[] = {{0, FAKE_SMS}, {1, 1}, {FAKE_SMS, FAKE_SMS}, {1000, FAKE_SMS}};
+    fake_install();
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        fake.blocks_most = 0;
+        sms_of_calls = want[i].asked;
+        both_ranks(sms_rank);
+        CHECK(fake.blocks_most == want[i].blocks, "sms %d: %u blocks, not %u", want[i].asked,
+              fake.blocks_most, want[i].blocks);
+    }
+}
+
 static void same_verdict(sy_status status, const char *word)
 {
     for (int r = 0; r < RANKS; r++) {
@@ -607,9 +687,12 @@ int main(void)
     TEST(conform);
     TEST(conform_any_shape);
     TEST(heap_ways);
+    TEST(no_pools);
     TEST(heap_refusals);
+    TEST(shared_gpus);
     TEST(graphs);
     TEST(streams);
+    TEST(sms);
     TEST(faults);
     TEST(every_call_alone);
     TEST(every_call_of_one_of_two);

@@ -205,18 +205,20 @@ enum difference {
     SCALE_TYPE,
     WEIGHTS,
     PROBS, /* instead of weights: the same to the others */
+    SMS,
     SUM_TYPE,
     SUM_HIDDEN,
     SUM_WEIGHTS,
     SUM_CARRY,
+    SUM_SMS,
     SUM_BIAS, /* a rank's own affair */
     DIFFERENCES
 };
 
 static const char *const difference_names[DIFFERENCES] = {
-    "nothing",  "layout",     "alignment",   "topk",       "capacity", "type of x",
-    "hidden",   "quant",      "scales",      "scale type", "weights",  "probs",
-    "sum type", "sum hidden", "sum weights", "sum carry",  "sum bias"};
+    "nothing",    "layout",      "alignment",  "topk",    "capacity", "type of x", "hidden",
+    "quant",      "scales",      "scale type", "weights", "probs",    "sms",       "sum type",
+    "sum hidden", "sum weights", "sum carry",  "sum sms", "sum bias"};
 
 struct work {
     struct crew_batch b;
@@ -266,6 +268,8 @@ static void change_dispatch(struct work *w, enum difference what)
         memset(&d->weights, 0, sizeof d->weights);
         d->probs = sy_tensor_2d(w->more[0], SY_F32, CREW_TOKENS, 6);
     }
+    if (what == SMS)
+        d->sms = 1;
 }
 
 static void change_combine(struct work *w, enum difference what)
@@ -281,6 +285,8 @@ static void change_combine(struct work *w, enum difference what)
         c->weights = sy_tensor_2d(w->b.weights, SY_F32, CREW_TOKENS, 2);
     if (what == SUM_CARRY)
         c->row_weights = sy_tensor_2d(w->more[1], SY_F32, CREW_ROWS, 2);
+    if (what == SUM_SMS)
+        c->sms = 1;
     if (what == SUM_BIAS)
         c->bias[1] = sy_tensor_2d(w->more[1], SY_F32, CREW_TOKENS, CREW_HIDDEN);
 }

@@ -86,6 +86,9 @@ static void halves_of_dispatch(sy_group *group, struct pair_of_routes *p)
     p->a.dispatch.out_x.data = p->a.out;
     FAILS(dispatch_half(p->one, &p->a, SY_RECEIVE), SY_INVALID, "other arguments");
     p->a.dispatch.out_x.data = p->a.rows;
+    p->a.dispatch.sms = 1;
+    FAILS(dispatch_half(p->one, &p->a, SY_RECEIVE), SY_INVALID, "other arguments");
+    p->a.dispatch.sms = 0;
     p->a.dispatch.x.shape[0] = 3;
     FAILS(dispatch_half(p->one, &p->a, SY_RECEIVE), SY_INVALID, "");
     p->a.dispatch.x.shape[0] = CREW_TOKENS;
@@ -109,6 +112,9 @@ static void halves_of_combine(sy_group *group, struct pair_of_routes *p)
     p->a.combine.out.data = p->a.rows;
     FAILS(combine_half(p->one, &p->a, SY_RECEIVE), SY_INVALID, "other arguments");
     p->a.combine.out.data = p->a.out;
+    p->a.combine.sms = 1;
+    FAILS(combine_half(p->one, &p->a, SY_RECEIVE), SY_INVALID, "other arguments");
+    p->a.combine.sms = 0;
     WORKS(combine_half(p->one, &p->a, SY_RECEIVE));
     WORKS(sy_stream_sync(group, NULL));
     CHECK(!memcmp(p->a.out, p->a.x, sizeof p->a.x), "sums that came through halves");

@@ -15,6 +15,7 @@ static struct sy_machine draw_machine(struct sy_prng *p)
     m.warps_max = m.lanes == 1 ? 1 : 8;
     m.shared_max = m.lanes == 1 ? UINT64_MAX / 2 : (uint64_t)sy_prng_range(p, 48, 227) * 1024;
     m.pace = (uint32_t)sy_prng_below(p, 1000);
+    m.bulk = m.lanes > 1 && sy_prng_once_in(p, 2);
     return m;
 }
 
@@ -61,7 +62,7 @@ static void check_stages(const struct sy_work *w, const struct sy_cut *c, uint32
                          uint32_t side_bytes)
 {
     const struct sy_shape *s = &c->shape;
-    uint32_t wide = w->quant ? 3 : 1;
+    uint32_t wide = w->quant ? 2 : 1;
     if (!s->pushers)
         return;
     CHECK(s->stages >= 3, "%u stages", s->stages); /* pipe.h: more than may be leaving */
@@ -69,6 +70,22 @@ static void check_stages(const struct sy_work *w, const struct sy_cut *c, uint32
           "a stage of %u bytes for %u destinations, %u + %u bytes", s->stage_bytes, fan, side_bytes,
           s->part_bytes);
     CHECK(c->shared_bytes >= (uint64_t)s->pushers * s->stages * s->stage_bytes, "stages overlap");
+}
+
+/* A finisher's memory is there, and one step at a time can be held. */
+static void check_sums(const struct sy_work *w, const struct sy_cut *c)
+{
+    const struct sy_shape *s = &c->shape;
+    uint64_t each =
+        SY_FINISHER_BYTES((uint64_t)s->steps, w->topk, (uint64_t)s->slots, (uint64_t)s->slot_bytes);
+    CHECK((uint64_t)s->splits * s->split_bytes >= w->row_bytes, "sums leave bytes out");
+    CHECK(s->steps >= 1 && !(s->steps & (s->steps - 1)), "%u steps", s->steps);
+    CHECK(s->slot_bytes >= 16 && s->slot_bytes % 16 == 0 && s->slot_bytes <= s->split_bytes,
+          "steps of %u bytes of %u", s->slot_bytes, s->split_bytes);
+    CHECK(s->slots || s->slot_bytes == s->split_bytes, "steps without slots");
+    CHECK(c->shared_bytes >=
+              s->finishers * each + (uint64_t)s->pushers * s->stages * s->stage_bytes,
+          "finishers' memory is not there");
 }
 
 static int try_cut(int op, const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
@@ -85,13 +102,16 @@ static void check_equal(int op, const struct sy_machine *m, const struct sy_work
     other.tokens = (uint32_t)sy_prng_below(p, w->tokens_most + 1);
     other.send = sy_prng_once_in(p, 2);
     other.receive = !other.send || sy_prng_once_in(p, 2);
+    other.copies = sy_prng_once_in(p, 2);
+    other.outputs = other.copies || sy_prng_once_in(p, 2);
+    other.pull = op && !w->latency && sy_prng_once_in(p, 2);
     CHECK(try_cut(op, m, &other, &cut), "the half of an operation cannot be cut");
     CHECK(cut.shape.parts == whole->shape.parts &&
               cut.shape.part_bytes == whole->shape.part_bytes &&
               cut.shape.splits == whole->shape.splits,
           "ranks cut rows into %u and %u parts", cut.shape.parts, whole->shape.parts);
     CHECK(other.receive || !cut.shape.finishers, "a send half with finishers");
-    CHECK(other.send || !cut.shape.pushers, "a receive half with pushers");
+    CHECK((other.send && !other.pull) || !cut.shape.pushers, "pushers with nothing to push");
 }
 
 static void rows(void)
@@ -106,6 +126,9 @@ static void rows(void)
         if (op)
             w.quant = w.side_bytes = 0;
         w.latency = op && sy_prng_once_in(&p, 3);
+        w.pull = op && !w.latency && sy_prng_once_in(&p, 3);
+        w.by_expert = sy_prng_once_in(&p, 2);
+        w.copies = w.outputs = w.by_expert || sy_prng_once_in(&p, 2);
         if (!try_cut(op, &m, &w, &cut)) { /* too much for a GPU's block: says so */
             CHECK(m.lanes > 1 && strstr(sy_last_error(), "shared memory"), "seed %llu: %s",
                   (unsigned long long)seed, sy_last_error());
@@ -119,8 +142,8 @@ static void rows(void)
         CHECK(!w.quant || cut.shape.parts == 1, "a row to be quantised in %u parts",
               cut.shape.parts);
         CHECK(!w.latency || cut.shape.parts == 1, "latency mode with %u parts", cut.shape.parts);
-        CHECK(!op || cut.shape.splits * cut.shape.split_bytes >= w.row_bytes,
-              "sums leave bytes out");
+        if (op)
+            check_sums(&w, &cut);
     }
     CHECK(fits > 15000 && many > 500, "only %d works fit, %d of them in parts", fits, many);
 }
