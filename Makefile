@@ -105,8 +105,16 @@ $(BUILD)/tests/%_test: %_test.c $(SHARED_TEST_OBJ) $(REF_OBJ) $(BUILD)/libswitch
 	$(Q)$(CC) $(CPPFLAGS) -Itests/lib -Itests/conform -Itests/unit $(CFLAGS) $(LDFLAGS) -o $@ $< \
 	        $(SHARED_TEST_OBJ) $(REF_OBJ) $(BUILD)/libswitchyard.a $(LDLIBS) -lm
 
+# A driver that is not there, for commands: tests/tool.
+FAKE_GPU := $(BUILD)/tests/fake/libcuda.so.1
+$(FAKE_GPU): tests/tool/fake_gpu.c $(BUILD)/libswitchyard.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LDFLAGS) -shared -o $@ $< \
+	        $(BUILD)/libswitchyard.a $(LDLIBS)
+
 .PHONY: tests
-tests: $(TEST_PROGS)
+tests: $(TEST_PROGS) $(FAKE_GPU)
 .SECONDARY: $(SHARED_TEST_OBJ)
 
 -include src/rt/cuda.mk sim/sim.mk tests/fuzz/fuzz.mk tests/perf/perf.mk

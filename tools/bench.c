@@ -10,9 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench_ceiling.h"
+#include "bench_ceiling_gpu.h"
+#include "bench_engine.h"
 #include "bench_measure.h"
 #include "bench_report.h"
 #include "bench_sink.h"
@@ -21,14 +24,18 @@
 #include "spawn.h"
 #include "tool.h"
 
+#define RANKS 8 /* on the CPU, unless it is said otherwise */
+
 /* What one rank needs all the time. */
 struct player {
-    const struct bench_options *o;
+    struct bench_options o; /* with the engine that was found */
     struct world world;
+    struct engine engine;
     struct sink sink;
-    struct bench_ceiling *ceilings; /* measured so far */
+    struct bench_ceiling *ceilings; /* of the CPU, measured so far */
     int ceilings_n;
-    int wrong; /* a result was not as the reference has it */
+    double stores; /* the ceiling of GPUs; 0: not measured */
+    int wrong;     /* a result was not as the reference has it */
 };
 
 /* --- memory --------------------------------------------------------------------------------- */
@@ -38,14 +45,23 @@ static double gib(uint64_t bytes)
     return (double)bytes / (1 << 30);
 }
 
-/* What all ranks together may take: leaves the machine a fifth of what is available. */
-static uint64_t allowance(const struct bench_options *o)
+/* What all ranks together may take: leaves the machine a fifth of what is available, and on GPUs as
+ * much of theirs. */
+static int allowance(struct player *p, uint64_t *bytes)
 {
+    const int32_t ranks = p->world.ranks, devices = p->engine.devices;
     struct machine m;
-    if (o->memory_bytes)
-        return o->memory_bytes;
+    *bytes = p->o.memory_bytes;
+    if (*bytes)
+        return 0;
     machine_look(&m);
-    return m.available_bytes / 5 * 4;
+    *bytes = m.available_bytes / 5 * 4;
+    if (p->engine.kind == SY_ENGINE_CUDA) {
+        if (engine_memory_free(&p->engine, bytes))
+            return -1;
+        *bytes = *bytes / 5 * 4 * (uint64_t)(ranks < devices ? ranks : devices);
+    }
+    return 0;
 }
 
 /* Traffic and room of a case. */
@@ -62,16 +78,16 @@ static int plan_case(const struct bench_options *o, struct bench_case *c, struct
 static int shrink_to_fit(struct player *p, struct bench_case *c)
 {
     const int64_t wanted = c->tokens;
-    uint64_t first = 0, most = allowance(p->o);
+    uint64_t first = 0, most = 0;
     int64_t *all = calloc((size_t)p->world.ranks, sizeof *all);
-    int bad = all ? 0 : bench_fail("no memory");
+    int bad = all ? allowance(p, &most) : bench_fail("no memory");
     while (!bad && p->world.rank == 0) {
         struct traffic t;
         uint64_t bytes;
-        bad = plan_case(p->o, c, &t);
+        bad = plan_case(&p->o, c, &t);
         if (bad)
             break;
-        bytes = bench_case_memory(p->o, c, &t);
+        bytes = bench_case_memory(&p->o, c, &t);
         batch_traffic_free(&t);
         first = first ? first : bytes;
         if (bytes <= most)
@@ -95,16 +111,32 @@ static int shrink_to_fit(struct player *p, struct bench_case *c)
 
 /* --- ceilings ------------------------------------------------------------------------------- */
 
+/* Those of GPUs do not depend on a case. */
+static int find_gpu_ceilings(struct player *p)
+{
+    struct bench_ceiling ceilings[GPU_CEILINGS_MAX];
+    int n = 0;
+    const uint32_t rated = 1u << OP_DISPATCH | 1u << OP_COMBINE;
+    if (p->engine.kind != SY_ENGINE_CUDA || p->o.no_ceilings || (p->o.ops && !(p->o.ops & rated)))
+        return 0;
+    if (gpu_ceilings_measure(&p->world, &p->engine, ceilings, &n, &p->stores))
+        return -1;
+    for (int i = 0; i < n && p->world.rank == 0; i++)
+        sink_ceiling(&p->sink, ceilings + i);
+    return 0;
+}
+
 /* The ceiling `copy` of rows of this size, measured when it is needed first. */
 static int find_ceiling(struct player *p, const struct bench_case *c, const struct traffic *t,
                         int64_t row_bytes, double *gbps)
 {
-    struct batch b = bench_batch(p->o, c);
+    struct batch b = bench_batch(&p->o, c);
     struct bench_ceiling *longer;
     for (int i = 0; i < p->ceilings_n; i++) {
         const struct bench_ceiling *known = p->ceilings + i;
-        if (!known->alone && known->tokens == c->tokens && known->row_bytes == row_bytes) {
-            *gbps = known->gbps;
+        if (known->kind == CEILING_COPY && known->tokens == c->tokens &&
+            known->row_bytes == row_bytes) {
+            *gbps = known->value;
             return 0;
         }
     }
@@ -114,7 +146,7 @@ static int find_ceiling(struct player *p, const struct bench_case *c, const stru
     p->ceilings = longer;
     if (ceiling_measure(&p->world, &b, t, row_bytes, longer + p->ceilings_n))
         return -1;
-    *gbps = longer[p->ceilings_n].gbps;
+    *gbps = longer[p->ceilings_n].value;
     for (int i = 0; i < 2; i++)
         if (p->world.rank == 0)
             sink_ceiling(&p->sink, longer + p->ceilings_n + i);
@@ -138,35 +170,56 @@ static void progress(const struct player *p, const struct bench_case *c, int i, 
     fflush(stderr);
 }
 
+/* Of a case's dispatch and combine. */
+static int case_ceilings(struct player *p, const struct bench_case *c, const struct traffic *t,
+                         double *dispatch, double *combine)
+{
+    *dispatch = *combine = p->stores;
+    if (p->engine.kind == SY_ENGINE_CUDA || p->o.no_ceilings)
+        return 0;
+    if (c->ops & 1u << OP_DISPATCH && find_ceiling(p, c, t, c->wire_bytes, dispatch))
+        return -1;
+    if (c->ops & 1u << OP_COMBINE && find_ceiling(p, c, t, c->sum_bytes, combine))
+        return -1;
+    return 0;
+}
+
+static void send_ranks(struct player *p, const struct measured *m, int op)
+{
+    for (int32_t r = 0; r < p->world.ranks; r++) {
+        struct bench_rank rank = {.rank = r};
+        memcpy(rank.us, m->us + (r * BENCH_OPS + op) * BENCH_TIMES, sizeof rank.us);
+        sink_rank(&p->sink, &rank);
+    }
+}
+
 static int play_case(struct player *p, struct bench_case *c)
 {
-    struct bench_result results[BENCH_OPS];
+    struct measured m = {.n = 0};
     double dispatch = 0, combine = 0;
-    char wrong[VERDICT_TEXT];
     struct traffic t;
-    int n = 0, bad;
-    if (shrink_to_fit(p, c) || plan_case(p->o, c, &t))
+    int bad;
+    if (shrink_to_fit(p, c) || plan_case(&p->o, c, &t))
         return -1;
-    bad = 0;
-    if (c->ops & 1u << OP_DISPATCH)
-        bad = find_ceiling(p, c, &t, c->wire_bytes, &dispatch);
-    if (!bad && c->ops & 1u << OP_COMBINE)
-        bad = find_ceiling(p, c, &t, c->sum_bytes, &combine);
-    bad = bad || bench_measure(&p->world, p->o, c, &t, results, &n, wrong);
-    for (int i = 0; !bad && i < n && p->world.rank == 0; i++) {
-        results[i].ceiling_gbps = results[i].op == OP_COMBINE ? combine : dispatch;
-        sink_result(&p->sink, results + i);
-        p->wrong |= results[i].verified == 0;
+    bad = case_ceilings(p, c, &t, &dispatch, &combine) ||
+          bench_measure(&p->world, &p->engine, &p->o, c, &t, &m);
+    for (int i = 0; !bad && i < m.n && p->world.rank == 0; i++) {
+        m.results[i].ceiling_gbps = m.results[i].op == OP_COMBINE ? combine : dispatch;
+        sink_result(&p->sink, m.results + i);
+        if (p->o.per_rank)
+            send_ranks(p, &m, m.results[i].op);
+        p->wrong |= m.results[i].verified == 0;
     }
-    if (!bad && wrong[0] && p->world.rank == 0)
-        sink_notice(&p->sink, "wrong: %s", wrong);
+    if (!bad && m.wrong[0] && p->world.rank == 0)
+        sink_notice(&p->sink, "wrong: %s", m.wrong);
+    bench_measured_free(&m);
     batch_traffic_free(&t);
     return bad ? -1 : 0;
 }
 
 static void explain_choices(struct player *p)
 {
-    const struct bench_options *o = p->o;
+    const struct bench_options *o = &p->o;
     int latency = o->modes != 1u << (SY_THROUGHPUT - 1);
     uint32_t others = o->layouts & ~(1u << (SY_RANK_MAJOR - 1));
     if (p->world.rank)
@@ -177,20 +230,33 @@ static void explain_choices(struct player *p)
         sink_notice(&p->sink, "opaque rows cannot be summed: no combine");
 }
 
+/* The engine, and all that follows from it. */
+static int find_engine(struct player *p)
+{
+    int32_t kind, devices;
+    if (engine_find(p->o.engine, &kind, &devices))
+        return -1;
+    p->o.engine = kind;
+    if (kind == SY_ENGINE_CPU && (p->o.sms.n || p->o.graph))
+        return bench_fail("--sms and --graph: of GPUs, and this is the CPU engine");
+    return 0;
+}
+
 static int play(struct player *p)
 {
     struct bench_case *cases;
     int n, bad = 0;
-    if (world_open(&p->world, p->o->timeout_ns))
+    if (world_open(&p->world, p->o.timeout_ns) || find_engine(p) ||
+        engine_open(&p->engine, p->o.engine, p->world.rank))
         return -1;
     /* Under a launcher the number of ranks is the launcher's. */
-    if (p->sink.fd < 0 && p->o->ranks.n &&
-        (p->o->ranks.n > 1 || p->o->ranks.at[0] != p->world.ranks))
+    if (p->sink.fd < 0 && p->o.ranks.n && (p->o.ranks.n > 1 || p->o.ranks.at[0] != p->world.ranks))
         return bench_fail("--ranks: the launcher has started %d", (int)p->world.ranks);
-    cases = bench_cases(p->o, p->world.ranks, &n);
+    cases = bench_cases(&p->o, p->world.ranks, &n);
     if (!cases)
         return bench_fail("no memory for cases");
     explain_choices(p);
+    bad = find_gpu_ceilings(p);
     for (int i = 0; i < n && !bad; i++) {
         progress(p, cases + i, i, n);
         bad = play_case(p, cases + i);
@@ -204,8 +270,10 @@ static int report(const struct bench_options *o, const struct sink *sink)
 {
     int bad = 0;
     report_errors(sink);
-    if (!o->json || strcmp(o->json, "-"))
+    if (!o->json || strcmp(o->json, "-")) {
         report_table(sink);
+        report_ranks(sink);
+    }
     if (o->json)
         bad |= report_json(sink, o->json);
     if (o->plot)
@@ -215,7 +283,7 @@ static int report(const struct bench_options *o, const struct sink *sink)
 
 static int be_rank(const struct bench_options *o)
 {
-    struct player p = {.o = o};
+    struct player p = {.o = *o, .world.meeting.fd = -1};
     int status = TOOL_OK;
     sink_open(&p.sink);
     if (play(&p)) {
@@ -231,6 +299,7 @@ static int be_rank(const struct bench_options *o)
     }
     if (p.wrong)
         status = TOOL_FAILED;
+    engine_close(&p.engine);
     world_close(&p.world);
     sink_free(&p.sink);
     free(p.ceilings);
@@ -239,14 +308,54 @@ static int be_rank(const struct bench_options *o)
 
 /* --- the conductor -------------------------------------------------------------------------- */
 
+/* How many GPUs the ranks will find; 0: they run on the CPU. A child looks: the driver's threads
+ * would take the signals that the launcher waits for. */
+static int count_gpus(const struct bench_options *o, int32_t *count)
+{
+    int32_t kind = SY_ENGINE_CPU, devices = 0;
+    int ends[2], how = 0, bad;
+    pid_t child;
+    if (pipe(ends))
+        return bench_fail_errno("a pipe");
+    child = fork();
+    if (child == 0) {
+        bad = engine_find(o->engine, &kind, &devices);
+        if (bad)
+            tool_say("%s", bench_failure());
+        devices = kind == SY_ENGINE_CPU ? 0 : devices;
+        _exit(bad || write(ends[1], &devices, sizeof devices) != (ssize_t)sizeof devices);
+    }
+    close(ends[1]);
+    bad = child < 0 || read(ends[0], count, sizeof *count) != (ssize_t)sizeof *count;
+    close(ends[0]);
+    if (child > 0)
+        waitpid(child, &how, 0);
+    return bad || how ? -1 : 0;
+}
+
+/* As many as there are GPUs, otherwise eight. */
+static int choose_ranks(const struct bench_options *o, struct bench_list *ranks)
+{
+    int32_t gpus = 0;
+    *ranks = o->ranks;
+    if (ranks->n)
+        return 0;
+    if (o->engine != SY_ENGINE_CPU && count_gpus(o, &gpus))
+        return -1;
+    *ranks = (struct bench_list){.n = 1, .at = {gpus ? gpus : RANKS}};
+    return 0;
+}
+
 static int conduct(const struct bench_options *o, char **argv)
 {
     static char name[] = "switchyard", command[] = "bench";
-    const struct bench_list eight = {.n = 1, .at = {8}}, *ranks = o->ranks.n ? &o->ranks : &eight;
+    struct bench_list ranks;
     struct sink sink;
     char **again, self[4096];
     int n = 0, status = TOOL_OK, worst;
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (choose_ranks(o, &ranks))
+        return TOOL_FAILED;
     if (length <= 0) {
         tool_say("/proc/self/exe cannot be read");
         return TOOL_FAILED;
@@ -265,8 +374,8 @@ static int conduct(const struct bench_options *o, char **argv)
         again[i + 1] = argv[i];
     sink_open(&sink);
     sink.fd = -1;
-    for (int i = 0; i < ranks->n && !status; i++) {
-        struct spawn spawn = {.ranks = (int32_t)ranks->at[i],
+    for (int i = 0; i < ranks.n && !status; i++) {
+        struct spawn spawn = {.ranks = (int32_t)ranks.at[i],
                               .program = self,
                               .argv = again,
                               .quiet = 1,
@@ -291,7 +400,7 @@ int tool_bench(int argc, char **argv)
     int n, status = bench_options_read(argc, argv, &o);
     if (status)
         return status < 0 ? TOOL_OK : status;
-    cases = bench_cases(&o, o.ranks.n ? (int32_t)o.ranks.at[0] : 8, &n);
+    cases = bench_cases(&o, o.ranks.n ? (int32_t)o.ranks.at[0] : RANKS, &n);
     free(cases);
     if (!cases || !n)
         return tool_usage("nothing is left to be measured: latency mode has no route");

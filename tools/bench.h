@@ -1,11 +1,14 @@
 /* bench.h - what `switchyard bench` is asked for, what it measures one by one, and what comes out.
  *
  *   bench.c          the command: starts the ranks, or is one of them
- *   bench_options.c  the command line
+ *   bench_options.c  the command line, bench_help.c what it may be
  *   bench_case.c     from options to cases, their sizes and bytes
  *   bench_world.c    the ranks' own meeting: all-gather, barrier, memory that all can reach
- *   bench_ceiling.c  what bare copies reach
- *   bench_measure.c  one case: group, buffers, timing
+ *   bench_engine.c   what operations run on: memory; of a GPU also stream, events and graphs
+ *   bench_ceiling.c  what bare copies reach on the CPU, bench_ceiling_gpu.c: on GPUs
+ *   bench_bed.c      one case: its group and buffers, and its operations
+ *   bench_clock.c    their times
+ *   bench_measure.c  one case measured, and its results
  *   bench_verify.c   one case against the reference
  *   bench_sink.c     results on their way to who reports them
  *   bench_report.c   the table and the JSON, bench_plot.c the SVG
@@ -22,6 +25,7 @@
 
 enum bench_op {
     OP_CREATE, /* making a group                                                         */
+    OP_SETUP,  /* from nothing until one batch has been there and back                   */
     OP_ROUTE,  /* throughput mode only: latency mode has it in its dispatch              */
     OP_DISPATCH,
     OP_COMBINE,
@@ -29,6 +33,7 @@ enum bench_op {
     OP_DISPATCH_RECEIVE,
     OP_COMBINE_SEND,
     OP_COMBINE_RECEIVE,
+    OP_SETUP_COLD, /* OP_SETUP on GPUs without a kernel in the cache                     */
     BENCH_OPS
 };
 
@@ -60,18 +65,23 @@ struct bench_list {
     int64_t at[BENCH_LIST];
 };
 
+struct bench_reals {
+    int n;
+    double at[BENCH_LIST];
+};
+
 /* Sets are bits by the index of the name; 0: the default. */
 struct bench_options {
-    struct bench_list ranks, tokens;
+    int32_t engine; /* sy_engine; a rank's own is not AUTO any more                             */
+    struct bench_list ranks, tokens, hidden, topk, sms;
+    struct bench_reals skews;
     int64_t total_tokens; /* instead of tokens: of all ranks together; 0: not given            */
-    int64_t hidden;
-    int32_t topk, experts, alignment, threads;
+    int32_t experts, alignment, threads;
     uint32_t ops, modes, layouts, types, quants, outs;
     enum routing routing;
-    double skew;
     uint64_t seed;
     int32_t warmup, iters; /* -1 and 0: chosen by size                                         */
-    int halves, weighted, bare, verify;
+    int halves, weighted, bare, verify, graph, per_rank, no_ceilings;
     uint64_t timeout_ns;
     uint64_t memory_bytes; /* of all ranks together; 0: four fifths of what is available       */
     const char *plot, *json;
@@ -85,9 +95,10 @@ void bench_help(void);
 
 /* One thing to measure: everything that a group and a route need to know. */
 struct bench_case {
-    int32_t ranks, mode, layout, type, quant, out; /* type: index of bench_types */
-    int32_t topk, experts, alignment, threads;
+    int32_t ranks, mode, layout, type, quant, out;  /* type: index of bench_types */
+    int32_t topk, experts, alignment, threads, sms; /* sms 0: the library's choice */
     int64_t tokens, hidden;
+    double skew;
     uint32_t ops;
 
     /* Of x and of what travels: elements, bytes of a row, 32-bit words of its scales. */
@@ -123,6 +134,7 @@ uint64_t bench_case_memory(const struct bench_options *o, const struct bench_cas
 /* Bytes per rank, on average over the ranks. */
 struct bench_bytes {
     double moved;   /* each row once to each rank that it goes to, with its scales            */
+    double remote;  /* the same without the own rank                                          */
     double nccl_ep; /* as NCCL-EP's ep_bench counts                                           */
     double deepep;  /* as DeepEP's tests count                                                */
 };
@@ -133,24 +145,59 @@ struct bench_bytes bench_case_bytes(const struct bench_case *c, const struct tra
 
 /* ---- what comes out ------------------------------------------------------------------------ */
 
+/* What is taken of an operation, in microseconds. */
+enum bench_time {
+    TIME_HOST,    /* from the call until the stream is empty                                   */
+    TIME_KERNEL,  /* of the GPU                                                                */
+    TIME_ARRIVAL, /* the same when all ranks begin together                                    */
+    BENCH_TIMES
+};
+
+/* Over the ranks; avg 0: was not taken. */
+struct bench_spread {
+    double min, avg, max;
+};
+
 /* Fixed size and without pointers: they travel through a pipe of the same program. */
 struct bench_result {
     int32_t op, mode, layout, type, quant, out, engine, routing;
-    int32_t ranks, topk, experts, threads, warmup, iters;
+    int32_t ranks, topk, experts, threads, sms, warmup, iters, graph;
     int32_t verified; /* -1: was not asked                                                    */
     int64_t tokens, hidden;
-    double us_min, us_avg, us_max;
-    /* Zero for operations to which bytes do not apply. */
-    double bytes, gbps, nccl_gbps, deepep_gbps, ceiling_gbps;
+    double skew;
+    struct bench_spread us[BENCH_TIMES];
+    /* Zero for operations to which bytes do not apply. Rates are at the kernel's time if there is
+     * one, else at the host's. */
+    double heap_bytes, device_bytes; /* that the group takes on a GPU or of the host; 0: unknown */
+    double bytes, remote_bytes, gbps, remote_gbps, nccl_gbps, deepep_gbps, ceiling_gbps;
+};
+
+/* One rank's times of the result before it. */
+struct bench_rank {
+    int32_t rank, result; /* result: index, filled in by who keeps it */
+    double us[BENCH_TIMES];
+};
+
+enum bench_ceiling_kind {
+    CEILING_COPY,     /* CPU: all ranks at once                   */
+    CEILING_COPY_ONE, /* CPU: one                                 */
+    CEILING_STORES,   /* GPU: to peers, as fast as they are taken */
+    CEILING_PACED,    /* GPU: to peers, at an even rate           */
+    CEILING_LOADS,    /* GPU: from peers                          */
+    CEILING_FLAG,     /* GPU: a word there and back               */
+    CEILING_LOCAL,    /* GPU: inside its memory                   */
+    CEILINGS
 };
 
 struct bench_ceiling {
-    int32_t alone; /* 0: `copy`, all ranks at once; 1: `copy_one` */
-    int32_t ranks;
+    int32_t kind, ranks, sms;
+    int32_t reserved;
     int64_t tokens, row_bytes;
-    double gbps; /* per rank that copies */
+    double value; /* 10^9 bytes per second and rank that copies; CEILING_FLAG: microseconds */
     char how[40];
 };
+
+extern const char *const bench_ceiling_names[CEILINGS];
 
 /* ---- failing ------------------------------------------------------------------------------- */
 

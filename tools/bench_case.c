@@ -58,11 +58,11 @@ static void set_types(struct bench_case *c)
 }
 
 /* Enough for a steady average, few enough that the default run ends within a minute on two cores:
- * about two and a half gigabytes of payload are moved. */
+ * about two and a half gigabytes of payload are moved. GPUs move forty times as much. */
 static void set_iterations(const struct bench_options *o, struct bench_case *c)
 {
     double bytes = (double)c->tokens * (double)c->x_bytes * (double)c->ranks;
-    double iters = 2.5e9 / (bytes + 1);
+    double iters = (o->engine == SY_ENGINE_CUDA ? 1e11 : 2.5e9) / (bytes + 1);
     c->iters = o->iters ? o->iters : iters < 8 ? 8 : iters > 200 ? 200 : (int32_t)iters;
     c->warmup = o->warmup >= 0 ? o->warmup : c->iters / 5 + 1;
 }
@@ -138,28 +138,45 @@ static void add_types(const struct bench_options *o, struct bench_case *c, struc
         }
 }
 
-/* cases NULL: only counts. */
-static int add_cases(const struct bench_options *o, int32_t ranks, struct bench_case *cases)
+static void add_layouts(const struct bench_options *o, struct bench_case *c,
+                        struct bench_case *cases, int *n)
 {
-    int n = 0;
     for (int mode = BENCH_MODES; mode >= 1; mode--) { /* the quick one first */
         uint32_t layouts = mode == SY_LATENCY ? 1u << (SY_RANK_MAJOR - 1) : 1u;
         if (!(or_default(o->modes, 3) >> (mode - 1) & 1))
             continue;
         layouts = or_default(o->layouts, layouts);
         for (int layout = 1; layout <= BENCH_LAYOUTS; layout++) {
-            struct bench_case c = {.ranks = ranks,
-                                   .mode = mode,
-                                   .layout = layout,
-                                   .topk = o->topk,
-                                   .experts = o->experts,
-                                   .alignment = layout == SY_EXPERT_PACKED ? o->alignment : 0,
-                                   .threads = o->threads,
-                                   .hidden = o->hidden};
-            if (layouts >> (layout - 1) & 1)
-                add_types(o, &c, cases, &n);
+            if (!(layouts >> (layout - 1) & 1))
+                continue;
+            c->mode = mode;
+            c->layout = layout;
+            c->alignment = layout == SY_EXPERT_PACKED ? o->alignment : 0;
+            add_types(o, c, cases, n);
         }
     }
+}
+
+static int at_least_one(int n)
+{
+    return n ? n : 1;
+}
+
+/* cases NULL: only counts. */
+static int add_cases(const struct bench_options *o, int32_t ranks, struct bench_case *cases)
+{
+    struct bench_case c = {.ranks = ranks, .experts = o->experts, .threads = o->threads};
+    int n = 0;
+    for (int h = 0; h < o->hidden.n; h++)
+        for (int k = 0; k < o->topk.n; k++)
+            for (int w = 0; w < o->skews.n; w++)
+                for (int s = 0; s < at_least_one(o->sms.n); s++) {
+                    c.hidden = o->hidden.at[h];
+                    c.topk = (int32_t)o->topk.at[k];
+                    c.skew = o->skews.at[w];
+                    c.sms = o->sms.n ? (int32_t)o->sms.at[s] : 0;
+                    add_layouts(o, &c, cases, &n);
+                }
     return n;
 }
 
@@ -180,7 +197,7 @@ struct batch bench_batch(const struct bench_options *o, const struct bench_case 
                       .topk = c->topk,
                       .tokens = c->tokens,
                       .routing = o->routing,
-                      .skew = o->skew,
+                      .skew = c->skew,
                       .seed = o->seed};
     return b;
 }
@@ -269,7 +286,11 @@ struct bench_bytes bench_case_bytes(const struct bench_case *c, const struct tra
     double scales = combine ? 0 : (double)c->wire_scales * 4;
     double head = !combine && c->wire_type == SY_F8E4M3 ? 16 : 0;
     double rows = (double)t->rows_all / c->ranks, pairs = (double)t->selections_all / c->ranks;
+    double stay = 0;
+    for (int32_t r = 0; r < c->ranks; r++)
+        stay += (double)t->rows[r * c->ranks + r] / c->ranks;
     b.moved = rows * (row + scales);
+    b.remote = (rows - stay) * (row + scales);
     if (c->mode == SY_LATENCY) {
         b.nccl_ep = pairs * row;
         b.deepep = pairs * (row + scales + head);

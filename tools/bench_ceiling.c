@@ -207,9 +207,9 @@ static int measure(struct plan *p, struct bench_ceiling out[2])
             double gbps = 0;
             if (best_run(p, ways[i].copy, alone, &gbps))
                 return -1;
-            if (gbps <= out[alone].gbps)
+            if (gbps <= out[alone].value)
                 continue;
-            out[alone].gbps = gbps;
+            out[alone].value = gbps;
             snprintf(out[alone].how, sizeof out[alone].how, "%s", ways[i].name);
         }
     return 0;
@@ -222,8 +222,10 @@ int ceiling_measure(struct world *w, const struct batch *b, const struct traffic
     size_t bytes = (size_t)(b->tokens * row_bytes);
     int bad;
     for (int alone = 0; alone < 2; alone++)
-        out[alone] = (struct bench_ceiling){
-            .alone = alone, .ranks = w->ranks, .tokens = b->tokens, .row_bytes = row_bytes};
+        out[alone] = (struct bench_ceiling){.kind = alone ? CEILING_COPY_ONE : CEILING_COPY,
+                                            .ranks = w->ranks,
+                                            .tokens = b->tokens,
+                                            .row_bytes = row_bytes};
     p.x = bench_alloc(bytes);
     if (!p.x)
         return -1;

@@ -1,4 +1,4 @@
-/* bench_ceiling.h - what bare copies reach on this machine. */
+/* bench_ceiling.h - what bare copies reach on the CPU. */
 #ifndef SY_TOOLS_BENCH_CEILING_H
 #define SY_TOOLS_BENCH_CEILING_H
 

@@ -39,7 +39,7 @@ struct series {
 
 struct plot {
     FILE *f;
-    int by_ranks; /* x is ranks; otherwise tokens */
+    int axis; /* of axes[]: what x is */
     struct series *series;
     int n, left_out;
     double x[X_MAX]; /* all values, ascending */
@@ -86,51 +86,137 @@ static void add_point(struct plot *p, const char *name, int ceiling, double x, d
     s->gbps[s->n++] = gbps;
 }
 
-/* With total tokens fixed both vary; ranks are what was asked about then. */
-static void choose_x(struct plot *p, const struct sink *sink)
+/* What may vary between results: the x of the plot is one of them. */
+enum { AXIS_RANKS, AXIS_TOKENS, AXIS_SMS, AXIS_HIDDEN, AXIS_TOPK, AXIS_SKEW, AXES };
+
+static const struct {
+    const char *title, *name; /* name: behind its value in a legend */
+} axes[AXES] = {{"ranks", "ranks"},
+                {"tokens per rank", "tokens"},
+                {"SMs", "SMs"},
+                {"elements of a row", "elements"},
+                {"experts per token", "experts per token"},
+                {"skew", "of skew"}};
+
+static double value_on(int axis, const struct bench_result *r)
 {
-    for (int i = 1; i < sink->results_n; i++)
-        p->by_ranks |= sink->results[i].ranks != sink->results[0].ranks;
+    const double values[AXES] = {r->ranks,          (double)r->tokens, r->sms,
+                                 (double)r->hidden, r->topk,           r->skew};
+    return values[axis];
 }
 
-/* The other number belongs into the name if it is the same along a series. */
-static int tokens_vary_with_ranks(const struct sink *sink)
+static int values_on(int axis, const struct sink *sink)
 {
-    for (int i = 0; i < sink->results_n; i++)
-        for (int j = 0; j < sink->results_n; j++)
-            if (sink->results[i].ranks != sink->results[j].ranks &&
-                sink->results[i].tokens == sink->results[j].tokens)
-                return 0;
-    return 1;
+    int n = 0;
+    for (int i = 0; i < sink->results_n; i++) {
+        int known = 0;
+        for (int j = 0; j < i && !known; j++)
+            known = value_on(axis, sink->results + i) == value_on(axis, sink->results + j);
+        n += !known;
+    }
+    return n;
+}
+
+/* Ranks if they vary: with total tokens fixed tokens vary, too, and ranks were asked about.
+ * Otherwise what has most values. */
+static int choose_x(const struct sink *sink)
+{
+    int best = AXIS_TOKENS, most = values_on(AXIS_TOKENS, sink);
+    if (values_on(AXIS_RANKS, sink) > 1)
+        return AXIS_RANKS;
+    for (int axis = AXIS_SMS; axis < AXES; axis++)
+        if (values_on(axis, sink) > most) {
+            best = axis;
+            most = values_on(axis, sink);
+        }
+    return best;
+}
+
+/* Does the axis' value belong into the names of series? Not if it follows from x, or is always the
+ * same. */
+static int tells_apart(int axis, const struct plot *p, const struct sink *sink)
+{
+    for (int i = 0; axis != p->axis && i < sink->results_n; i++)
+        for (int j = 0; j < i; j++) {
+            const struct bench_result *a = sink->results + i, *b = sink->results + j;
+            if (value_on(axis, a) != value_on(axis, b) && a->mode == b->mode &&
+                value_on(p->axis, a) == value_on(p->axis, b))
+                return 1;
+        }
+    return 0;
+}
+
+static void add_values(char *name, size_t bytes, const struct plot *p, const struct sink *sink,
+                       const struct bench_result *r)
+{
+    for (int axis = 0; axis < AXES; axis++) {
+        size_t at = strlen(name);
+        if (tells_apart(axis, p, sink))
+            snprintf(name + at, bytes - at, ", %g %s", value_on(axis, r), axes[axis].name);
+    }
+}
+
+/* The better of the stores to peers, for so many ranks; 0: not measured. */
+static double best_stores(const struct sink *sink, double ranks)
+{
+    double best = 0;
+    for (int i = 0; i < sink->ceilings_n; i++) {
+        const struct bench_ceiling *c = sink->ceilings + i;
+        if ((c->kind == CEILING_STORES || c->kind == CEILING_PACED) && c->ranks == ranks)
+            best = c->value > best ? c->value : best;
+    }
+    return best;
+}
+
+/* Of GPUs: for each number of SMs if that is x, otherwise a line. */
+static void collect_gpu_ceilings(struct plot *p, const struct sink *sink)
+{
+    for (int i = 0; p->axis == AXIS_SMS && i < sink->ceilings_n; i++) {
+        const struct bench_ceiling *c = sink->ceilings + i;
+        char name[80];
+        snprintf(name, sizeof name, "ceiling: %s", bench_ceiling_names[c->kind]);
+        if (c->sms)
+            add_point(p, name, 1, c->sms, 0, c->value);
+    }
+    for (int i = 0; p->axis != AXIS_SMS && i < p->x_n; i++) {
+        double ranks = p->axis == AXIS_RANKS ? p->x[i] : sink->results[0].ranks;
+        if (best_stores(sink, ranks) > 0)
+            add_point(p, "ceiling: stores to peers", 1, p->x[i], 0, best_stores(sink, ranks));
+    }
+}
+
+static void collect_ceilings(struct plot *p, const struct sink *sink)
+{
+    for (int i = 0; i < sink->ceilings_n; i++) {
+        const struct bench_ceiling *c = sink->ceilings + i;
+        char name[160];
+        if (c->kind != CEILING_COPY || p->axis > AXIS_TOKENS)
+            continue;
+        snprintf(name, sizeof name, "ceiling: copy of %lld-byte rows", (long long)c->row_bytes);
+        if (p->axis == AXIS_RANKS && tells_apart(AXIS_TOKENS, p, sink))
+            snprintf(name + strlen(name), sizeof name - strlen(name), ", %lld tokens",
+                     (long long)c->tokens);
+        add_point(p, name, 1, p->axis == AXIS_RANKS ? (double)c->ranks : (double)c->tokens, 0,
+                  c->value);
+    }
+    collect_gpu_ceilings(p, sink);
 }
 
 static void collect(struct plot *p, const struct sink *sink)
 {
-    int free_tokens;
-    choose_x(p, sink);
-    free_tokens = !p->by_ranks || tokens_vary_with_ranks(sink);
+    p->axis = choose_x(sink);
     for (int i = 0; i < sink->results_n; i++) {
         const struct bench_result *r = sink->results + i;
-        char name[160], type[40], tokens[40] = "";
-        if (!free_tokens)
-            snprintf(tokens, sizeof tokens, ", %lld tokens", (long long)r->tokens);
-        snprintf(name, sizeof name, "%s: %s, %s, %s, %s%s", bench_op_names[r->op],
+        double kernel = r->us[TIME_KERNEL].avg;
+        char name[160], type[40];
+        snprintf(name, sizeof name, "%s: %s, %s, %s, %s", bench_op_names[r->op],
                  bench_mode_names[r->mode - 1], bench_layout_names[r->layout - 1],
-                 report_moved_type(r, type), bench_out_names[r->out], tokens);
-        add_point(p, name, 0, p->by_ranks ? (double)r->ranks : (double)r->tokens, r->us_avg,
-                  r->bytes > 0 ? r->gbps : 0);
+                 report_moved_type(r, type), bench_out_names[r->out]);
+        add_values(name, sizeof name, p, sink, r);
+        add_point(p, name, 0, value_on(p->axis, r), kernel > 0 ? kernel : r->us[TIME_HOST].avg,
+                  r->engine == SY_ENGINE_CUDA ? r->remote_gbps : r->gbps);
     }
-    for (int i = 0; i < sink->ceilings_n; i++) {
-        const struct bench_ceiling *c = sink->ceilings + i;
-        char name[160], tokens[40] = "";
-        if (c->alone)
-            continue;
-        if (!free_tokens)
-            snprintf(tokens, sizeof tokens, ", %lld tokens", (long long)c->tokens);
-        snprintf(name, sizeof name, "ceiling: copy of %lld-byte rows%s", (long long)c->row_bytes,
-                 tokens);
-        add_point(p, name, 1, p->by_ranks ? (double)c->ranks : (double)c->tokens, 0, c->gbps);
-    }
+    collect_ceilings(p, sink);
 }
 
 /* --- scales --------------------------------------------------------------------------------- */
@@ -303,7 +389,7 @@ static void draw_grid(const struct plot *p, const struct panel *a)
     fprintf(p->f, "<path class=\"axis\" d=\"M%.1f %dv%dh%d\"/>\n", a->left, TOP, PANEL_HEIGHT,
             PANEL_WIDTH);
     label(p->f, a->left + PANEL_WIDTH / 2.0, TOP + PANEL_HEIGHT + 40, "middle",
-          p->by_ranks ? "ranks" : "tokens per rank");
+          axes[p->axis].title);
     label(p->f, a->left, TOP - 14, "start", a->title);
     fprintf(p->f,
             "<text class=\"ink\" transform=\"translate(%.1f %d) rotate(-90)\" "
@@ -352,15 +438,29 @@ static void draw_legend(const struct plot *p, int top)
 
 /* --- the file ------------------------------------------------------------------------------- */
 
+/* What is the same everywhere. */
+static void make_title(const struct plot *p, const struct sink *sink, char *title, size_t bytes)
+{
+    const struct bench_result *r = sink->results;
+    int n = snprintf(title, bytes, "switchyard bench: ");
+    if (p->axis != AXIS_HIDDEN && !tells_apart(AXIS_HIDDEN, p, sink))
+        n += snprintf(title + n, bytes - (size_t)n, "hidden %lld, ", (long long)r->hidden);
+    if (p->axis != AXIS_TOPK && !tells_apart(AXIS_TOPK, p, sink))
+        n += snprintf(title + n, bytes - (size_t)n, "%d of %d experts, ", (int)r->topk,
+                      (int)r->experts);
+    snprintf(title + n, bytes - (size_t)n, "%s routing", routing_names[r->routing]);
+}
+
 static void draw_all(struct plot *p, const struct sink *sink)
 {
     const int width = 2 * (LEFT + PANEL_WIDTH) + GAP + 20, legend = TOP + PANEL_HEIGHT + 70;
     const int height = legend + (p->n + 1) * LEGEND_LINE;
     const struct bench_result *r = sink->results;
-    struct scale x = {p->x[0], p->x[p->x_n - 1], 1};
+    struct scale x = {p->x[0], p->x[p->x_n - 1], p->x[0] > 0};
     struct panel time = {
         "time of an operation, average over ranks", "microseconds", LEFT, x, time_scale(p), 0};
-    struct panel rate = {"what must move, over that time",
+    struct panel rate = {r->engine == SY_ENGINE_CUDA ? "what must cross the links, over that time"
+                                                     : "what must move, over that time",
                          "GB/s per rank",
                          2 * LEFT + PANEL_WIDTH + GAP,
                          x,
@@ -375,8 +475,7 @@ static void draw_all(struct plot *p, const struct sink *sink)
             "@media (prefers-color-scheme: dark){.paper{fill:#16181d}.ink{fill:#e6e6e6}"
             ".axis{stroke:#e6e6e6}.grid{stroke:#3a3d45}}</style>\n",
             width, height, width, height);
-    snprintf(title, sizeof title, "switchyard bench: hidden %lld, %d of %d experts, %s routing",
-             (long long)r->hidden, (int)r->topk, (int)r->experts, routing_names[r->routing]);
+    make_title(p, sink, title, sizeof title);
     fprintf(p->f, "<title>");
     put_text(p->f, title);
     fprintf(p->f, "</title>\n<rect class=\"paper\" width=\"%d\" height=\"%d\"/>\n", width, height);

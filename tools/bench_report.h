@@ -7,6 +7,8 @@
 
 /* The table, on stdout. */
 void report_table(const struct sink *sink);
+/* Each rank's times, if there are any. */
+void report_ranks(const struct sink *sink);
 
 /* The errors of ranks, on stderr: equal texts once, with all that gave them. */
 void report_errors(const struct sink *sink);

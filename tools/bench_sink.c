@@ -13,12 +13,13 @@
 
 #include "tool.h"
 
-enum kind { KIND_RESULT, KIND_CEILING, KIND_NOTICE, KIND_ERROR, KINDS };
+enum kind { KIND_RESULT, KIND_RANK, KIND_CEILING, KIND_NOTICE, KIND_ERROR, KINDS };
 
 struct record {
     int32_t kind, reserved;
     union {
         struct bench_result result;
+        struct bench_rank rank;
         struct bench_ceiling ceiling;
         char notice[SINK_TEXT];
         struct sink_error error;
@@ -73,6 +74,11 @@ static void keep(struct sink *sink, const struct record *record)
         sink->results = one_more(sink->results, sink->results_n, sizeof *sink->results);
         sink->results[sink->results_n++] = record->body.result;
         break;
+    case KIND_RANK:
+        sink->ranks = one_more(sink->ranks, sink->ranks_n, sizeof *sink->ranks);
+        sink->ranks[sink->ranks_n] = record->body.rank;
+        sink->ranks[sink->ranks_n++].result = sink->results_n - 1;
+        break;
     case KIND_CEILING:
         keep_ceiling(sink, &record->body.ceiling);
         break;
@@ -110,6 +116,13 @@ void sink_result(struct sink *sink, const struct bench_result *result)
 {
     struct record record = new_record(KIND_RESULT);
     record.body.result = *result;
+    pass_on(sink, &record);
+}
+
+void sink_rank(struct sink *sink, const struct bench_rank *rank)
+{
+    struct record record = new_record(KIND_RANK);
+    record.body.rank = *rank;
     pass_on(sink, &record);
 }
 
@@ -151,6 +164,7 @@ void sink_read(void *context, int fd)
 void sink_free(struct sink *sink)
 {
     free(sink->results);
+    free(sink->ranks);
     free(sink->ceilings);
     free(sink->notices);
     free(sink->errors);

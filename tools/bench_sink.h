@@ -20,7 +20,8 @@ struct sink {
     struct bench_ceiling *ceilings;
     char (*notices)[SINK_TEXT];
     struct sink_error *errors;
-    int results_n, ceilings_n, notices_n, errors_n;
+    struct bench_rank *ranks; /* of --per-rank; results in their order */
+    int results_n, ceilings_n, notices_n, errors_n, ranks_n;
 };
 
 /* Writing end: of the pipe that the environment names, or none. */
@@ -28,6 +29,7 @@ void sink_open(struct sink *sink);
 
 /* Each is kept once: equal ceilings and notices are the same ceiling and notice. */
 void sink_result(struct sink *sink, const struct bench_result *result);
+void sink_rank(struct sink *sink, const struct bench_rank *rank); /* of the result before */
 void sink_ceiling(struct sink *sink, const struct bench_ceiling *ceiling);
 void sink_notice(struct sink *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sink_error(struct sink *sink, int32_t rank, int32_t ranks, const char *text);

@@ -82,11 +82,12 @@ static int open_judge(struct judge *j)
     if (window_open(bed->w, &j->window, at.bytes))
         return -1;
     own = j->window.at[bed->w->rank];
-    memcpy(own, bed->x, (size_t)(c->tokens * c->x_bytes));
-    if (c->x_scales)
-        memcpy(own + at.scales, bed->x_scales, (size_t)(c->tokens * c->x_scales) * 4);
-    if (bed->sum_own)
-        memcpy(own + at.sum_rows, bed->sum_own, (size_t)(bed->rows * c->sum_bytes));
+    if (engine_get(bed->e, own, bed->x, (size_t)(c->tokens * c->x_bytes)) ||
+        (c->x_scales && engine_get(bed->e, own + at.scales, bed->x_scales,
+                                   (size_t)(c->tokens * c->x_scales) * 4)) ||
+        (bed->sum_own &&
+         engine_get(bed->e, own + at.sum_rows, bed->sum_own, (size_t)(bed->rows * c->sum_bytes))))
+        return -1;
     j->ids = bench_alloc(selections * sizeof *j->ids);
     j->weights = bench_alloc(selections * sizeof *j->weights);
     j->sums = bench_alloc(sizeof *j->sums * (size_t)c->ranks);
@@ -139,29 +140,39 @@ static void differ(struct judge *j, const char *format, ...)
     va_end(ap);
 }
 
-static void same(struct judge *j, const char *what, const void *got, const void *want, int64_t rows,
-                 int64_t row_bytes)
+/* got: memory of the engine. */
+static int same(struct judge *j, const char *what, void *got, const void *want, int64_t rows,
+                int64_t row_bytes)
 {
-    const uint8_t *g = got, *w = want;
+    const size_t bytes = (size_t)(rows * row_bytes);
+    const uint8_t *g, *w = want;
+    uint8_t *host = engine_map(j->bed->e, got, bytes, 1);
     int64_t i = 0;
-    if (!memcmp(got, want, (size_t)(rows * row_bytes)))
-        return;
-    while (g[i] == w[i])
-        i++;
-    differ(j, "%s differs in row %lld, byte %lld: %02x, and the reference has %02x", what,
-           (long long)(i / row_bytes), (long long)(i % row_bytes), g[i], w[i]);
+    if (!host)
+        return -1;
+    g = host;
+    if (memcmp(g, w, bytes)) {
+        while (g[i] == w[i])
+            i++;
+        differ(j, "%s differs in row %lld, byte %lld: %02x, and the reference has %02x", what,
+               (long long)(i / row_bytes), (long long)(i % row_bytes), g[i], w[i]);
+    }
+    return engine_unmap(j->bed->e, got, host, bytes, 0);
 }
 
-static void same_counts(struct judge *j, const char *what, const sy_tensor *got,
-                        const int32_t *want, int64_t n)
+static int same_counts(struct judge *j, const char *what, const sy_tensor *got, const int32_t *want,
+                       int64_t n)
 {
-    const int32_t *g = got->data;
+    int32_t *g = engine_map(j->bed->e, got->data, (size_t)n * sizeof *g, 1);
+    if (!g)
+        return n ? -1 : 0;
     for (int64_t i = 0; i < n; i++)
         if (g[i] != want[i]) {
             differ(j, "%s[%lld] is %d, and the reference has %d", what, (long long)i, (int)g[i],
                    (int)want[i]);
-            return;
+            break;
         }
+    return engine_unmap(j->bed->e, got->data, g, (size_t)n * sizeof *g, 0);
 }
 
 /* What the route knows. */
@@ -171,6 +182,7 @@ static int compare_counts(struct judge *j)
     const int64_t L = j->bed->locals, R = j->c->ranks;
     sy_route_info info = {.size = sizeof info};
     int64_t totals[SY_TOTALS];
+    int bad;
     if (bench_check(sy_route_info_get(j->bed->route, &info), "sy_route_info_get") ||
         bench_check(sy_route_totals(j->bed->route, totals), "sy_route_totals"))
         return -1;
@@ -178,14 +190,14 @@ static int compare_counts(struct judge *j)
         if (totals[i] != a->totals[i])
             differ(j, "total %d is %lld, and the reference has %d", i, (long long)totals[i],
                    (int)a->totals[i]);
-    same_counts(j, "expert_counts", &info.expert_counts, a->expert_counts, L);
-    same_counts(j, "expert_aligned", &info.expert_aligned, a->expert_aligned, L);
-    same_counts(j, "expert_offsets", &info.expert_offsets, a->expert_offsets, L + 1);
-    same_counts(j, "source_counts", &info.source_counts, a->source_counts, R);
-    same_counts(j, "source_offsets", &info.source_offsets, a->source_offsets, R + 1);
-    same_counts(j, "slab_begin", &info.slab_begin, a->slab_begin, L * R);
-    same_counts(j, "slab_count", &info.slab_count, a->slab_count, L * R);
-    return 0;
+    bad = same_counts(j, "expert_counts", &info.expert_counts, a->expert_counts, L);
+    bad |= same_counts(j, "expert_aligned", &info.expert_aligned, a->expert_aligned, L);
+    bad |= same_counts(j, "expert_offsets", &info.expert_offsets, a->expert_offsets, L + 1);
+    bad |= same_counts(j, "source_counts", &info.source_counts, a->source_counts, R);
+    bad |= same_counts(j, "source_offsets", &info.source_offsets, a->source_offsets, R + 1);
+    bad |= same_counts(j, "slab_begin", &info.slab_begin, a->slab_begin, L * R);
+    bad |= same_counts(j, "slab_count", &info.slab_count, a->slab_count, L * R);
+    return bad;
 }
 
 /* --- operations ----------------------------------------------------------------------------- */
@@ -196,7 +208,7 @@ static int judge_route(struct judge *j)
         return 0;
     j->op = OP_ROUTE;
     j->v->verified[OP_ROUTE] = 1;
-    return bed_route(j->bed) || compare_counts(j) ? -1 : 0;
+    return bed_do(j->bed, OP_ROUTE) || compare_counts(j) ? -1 : 0;
 }
 
 /* An output of the library, and what the reference makes of one that was poisoned alike. */
@@ -206,7 +218,7 @@ struct pair {
     struct sy_ref_output want;
 };
 
-static int make_pair(struct pair *p, void *got, int64_t rows, int64_t row_bytes)
+static int make_pair(struct judge *j, struct pair *p, void *got, int64_t rows, int64_t row_bytes)
 {
     *p = (struct pair){.got = got, .row_bytes = row_bytes};
     if (!got)
@@ -214,16 +226,17 @@ static int make_pair(struct pair *p, void *got, int64_t rows, int64_t row_bytes)
     p->want = (struct sy_ref_output){bench_alloc((size_t)(rows * row_bytes)), rows};
     if (!p->want.data)
         return -1;
-    memset(got, POISON, (size_t)(rows * row_bytes));
     memset(p->want.data, POISON, (size_t)(rows * row_bytes));
-    return 0;
+    return engine_fill(j->bed->e, got, POISON, (size_t)(rows * row_bytes));
 }
 
-static void end_pair(struct judge *j, const char *what, struct pair *p, int compare)
+static int end_pair(struct judge *j, const char *what, struct pair *p, int compare)
 {
+    int bad = 0;
     if (p->got && compare)
-        same(j, what, p->got, p->want.data, p->want.rows, p->row_bytes);
+        bad = same(j, what, p->got, p->want.data, p->want.rows, p->row_bytes);
     free(p->want.data);
+    return bad;
 }
 
 static int judge_dispatch(struct judge *j)
@@ -238,46 +251,48 @@ static int judge_dispatch(struct judge *j)
     int bad;
     j->op = OP_DISPATCH;
     j->v->verified[OP_DISPATCH] = 1;
-    bad = make_pair(&scales, bed->out_scales, n, c->wire_scales * 4);
-    bad |= make_pair(&weights, bed->out_weights, n, columns * 4);
-    bad |= make_pair(&ids, bed->out_ids, n, columns * 4);
+    bad = make_pair(j, &scales, bed->out_scales, n, c->wire_scales * 4);
+    bad |= make_pair(j, &weights, bed->out_weights, n, columns * 4);
+    bad |= make_pair(j, &ids, bed->out_ids, n, columns * 4);
     if (bed->rows_own)
-        memset(bed->rows_own, POISON, bytes);
-    bad = bad || bed_dispatch(bed);
+        bad |= engine_fill(bed->e, bed->rows_own, POISON, bytes);
+    bad = bad || bed_do(bed, OP_DISPATCH);
     if (!bad && c->mode == SY_LATENCY)
         bad = compare_counts(j);
     if (!bad) {
         /* What lay in a view before is not known: what may stay there is taken as it is. */
         memset(want, POISON, bytes);
         if (!bed->rows_own)
-            memcpy(want, bed_rows(bed), bytes);
+            bad = engine_get(bed->e, want, bed_rows(bed), bytes);
         out.scales = scales.want;
         out.weights = weights.want;
         out.ids = ids.want;
         sy_ref_dispatch(&j->world, &j->ref, bed->w->rank, &out);
-        same(j, "out_x", bed_rows(bed), want, bed->rows, c->wire_bytes);
+        bad |= same(j, "out_x", bed_rows(bed), want, bed->rows, c->wire_bytes);
     }
-    end_pair(j, "out_scales", &scales, !bad);
-    end_pair(j, "out_weights", &weights, !bad);
-    end_pair(j, "out_ids", &ids, !bad);
+    bad |= end_pair(j, "out_scales", &scales, !bad);
+    bad |= end_pair(j, "out_weights", &weights, !bad);
+    bad |= end_pair(j, "out_ids", &ids, !bad);
     return bad ? -1 : 0;
 }
 
 /* Equal terms add up to the same in any order. So here, and not while the time is taken, experts
  * change their rows: some low bits of the mantissas, differently on each rank. */
-static void play_experts(struct judge *j)
+static int play_experts(struct judge *j)
 {
     const struct bed *bed = j->bed;
     const uint32_t bits = ((uint32_t)bed->w->rank + 1) * 0x00010001u & 0x007f007fu;
+    const int64_t bytes = bed->rows * j->c->sum_bytes;
     uint8_t *want = j->window.at[bed->w->rank] + find_places(j, bed->w->rank).rows;
-    uint8_t *got = bed_sum_rows(bed);
-    for (int64_t i = 0; !bed->sum_own && i < bed->rows * j->c->sum_bytes; i += 4) {
+    if (bed->sum_own)
+        return 0;
+    for (int64_t i = 0; i < bytes; i += 4) {
         uint32_t word;
         memcpy(&word, want + i, 4);
         word ^= bits;
         memcpy(want + i, &word, 4);
-        memcpy(got + i, &word, 4);
     }
+    return engine_put(bed->e, bed_sum_rows(bed), want, (size_t)bytes);
 }
 
 static int judge_combine(struct judge *j)
@@ -291,13 +306,13 @@ static int judge_combine(struct judge *j)
         return -1;
     j->op = OP_COMBINE;
     j->v->verified[OP_COMBINE] = 1;
-    memset(bed->out, POISON, bytes);
-    play_experts(j);
-    bad = world_barrier(bed->w) || bed_combine(bed); /* all rows are in their windows */
+    bad = engine_fill(bed->e, bed->out, POISON, bytes) || play_experts(j);
+    bad = bad || world_barrier(bed->w) || /* all rows are in their windows */
+          bed_do(bed, OP_COMBINE);
     if (!bad) {
         j->sums[bed->w->rank].out = want;
         sy_ref_combine(&j->world, &j->ref, bed->w->rank, c->sum_type, c->hidden, j->sums);
-        same(j, "out", bed->out, want, c->tokens, c->sum_bytes);
+        bad = same(j, "out", bed->out, want, c->tokens, c->sum_bytes);
     }
     free(want);
     return bad ? -1 : 0;
@@ -325,30 +340,40 @@ static int agree(struct world *w, struct verdict *v)
     return bad ? -1 : 0;
 }
 
-static void hash_add(uint64_t *hash, const void *data, int64_t bytes)
+/* at: memory of the engine, or NULL. */
+static int hash_add(const struct bed *bed, uint64_t *hash, void *at, int64_t bytes)
 {
-    const uint8_t *at = data;
-    for (int64_t i = 0; at && i < bytes; i += 4) {
+    const uint8_t *host;
+    uint8_t *mapped;
+    if (!at)
+        return 0;
+    mapped = engine_map(bed->e, at, (size_t)bytes, 1);
+    if (!mapped)
+        return -1;
+    host = mapped;
+    for (int64_t i = 0; i < bytes; i += 4) {
         uint32_t word;
-        memcpy(&word, at + i, 4);
+        memcpy(&word, host + i, 4);
         *hash = (*hash ^ word) * 0x100000001b3u;
         *hash ^= *hash >> 29;
     }
+    return engine_unmap(bed->e, at, mapped, (size_t)bytes, 0);
 }
 
 /* Of all outputs but views, whose unused rows are anybody's. */
-static uint64_t hash_outputs(const struct bed *bed)
+static int hash_outputs(const struct bed *bed, uint64_t *hash)
 {
     const struct bench_case *c = bed->c;
     int64_t columns = sy_ref_by_expert(c->layout) ? 1 : c->topk;
-    uint64_t hash = 0xcbf29ce484222325u;
-    hash_add(&hash, bed->rows_own, bed->rows * c->wire_bytes);
-    hash_add(&hash, bed->out_scales, bed->rows * c->wire_scales * 4);
-    hash_add(&hash, bed->out_weights, bed->rows * columns * 4);
-    hash_add(&hash, bed->out_ids, bed->rows * columns * 4);
+    int bad;
+    *hash = 0xcbf29ce484222325u;
+    bad = hash_add(bed, hash, bed->rows_own, bed->rows * c->wire_bytes);
+    bad |= hash_add(bed, hash, bed->out_scales, bed->rows * c->wire_scales * 4);
+    bad |= hash_add(bed, hash, bed->out_weights, bed->rows * columns * 4);
+    bad |= hash_add(bed, hash, bed->out_ids, bed->rows * columns * 4);
     if (c->ops & 1u << OP_COMBINE)
-        hash_add(&hash, bed->out, c->tokens * c->sum_bytes);
-    return hash;
+        bad |= hash_add(bed, hash, bed->out, c->tokens * c->sum_bytes);
+    return bad;
 }
 
 /* Halves are one operation, verified as a whole. */
@@ -361,12 +386,11 @@ static void share_with_halves(struct verdict *v)
 /* Once more as it will be timed, with experts that do nothing: all iterations must end so. */
 static int take_hash(struct bed *bed, struct verdict *v)
 {
-    int bad = bed->c->mode == SY_THROUGHPUT && bed_route(bed);
-    bad = bad || bed_dispatch(bed);
+    int bad = bed->c->mode == SY_THROUGHPUT && bed_do(bed, OP_ROUTE);
+    bad = bad || bed_do(bed, OP_DISPATCH);
     if (!bad && bed->c->ops & 1u << OP_COMBINE)
-        bad = bed_combine(bed);
-    v->hash = hash_outputs(bed);
-    return bad ? -1 : world_barrier(bed->w);
+        bad = bed_do(bed, OP_COMBINE);
+    return bad || hash_outputs(bed, &v->hash) ? -1 : world_barrier(bed->w);
 }
 
 int verify_before(struct bed *bed, struct verdict *v)
@@ -383,7 +407,10 @@ int verify_before(struct bed *bed, struct verdict *v)
 
 int verify_after(struct bed *bed, struct verdict *v)
 {
-    if (hash_outputs(bed) != v->hash) {
+    uint64_t hash;
+    if (hash_outputs(bed, &hash))
+        return -1;
+    if (hash != v->hash) {
         for (int op = OP_DISPATCH; op <= OP_COMBINE; op++)
             v->verified[op] = v->verified[op] < 0 ? -1 : 0;
         if (!v->text[0])

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "tool.h"
 
 /* --- failing -------------------------------------------------------------------------------- */
 
@@ -111,6 +113,7 @@ int world_open(struct world *w, uint64_t timeout_ns)
 {
     sy_group_config config;
     memset(w, 0, sizeof *w);
+    w->meeting.fd = -1;
     w->timeout_ns = timeout_ns;
     if (ask_ranks(w))
         return -1;
@@ -122,11 +125,12 @@ int world_open(struct world *w, uint64_t timeout_ns)
     config = meeting_config(w->ranks, timeout_ns);
     if (bench_check(sy_group_create(&config, &w->group), "the ranks' meeting"))
         return -1;
-    return open_route(w);
+    return open_route(w) || window_open(w, &w->meeting, sizeof w->round) ? -1 : 0;
 }
 
 void world_close(struct world *w)
 {
+    window_close(&w->meeting);
     sy_route_destroy(w->route);
     sy_group_destroy(w->group);
     free(w->ids);
@@ -155,6 +159,26 @@ int world_gather(struct world *w, const void *mine, void *all, size_t bytes)
 int world_barrier(struct world *w)
 {
     return bench_check(sy_group_barrier(w->group), "a barrier");
+}
+
+#define SPINS_PER_LOOK 1000
+
+int world_align(struct world *w)
+{
+    const uint64_t deadline = tool_now_ns() + w->timeout_ns;
+    const uint64_t round = ++w->round;
+    __atomic_store_n((uint64_t *)(void *)w->meeting.at[w->rank], round, __ATOMIC_RELEASE);
+    for (int32_t r = 0; r < w->ranks; r++) {
+        const uint64_t *word = (const uint64_t *)(const void *)w->meeting.at[r];
+        for (uint64_t spins = 1; __atomic_load_n(word, __ATOMIC_ACQUIRE) < round; spins++) {
+            if (spins % SPINS_PER_LOOK)
+                continue;
+            sched_yield();
+            if (tool_now_ns() > deadline)
+                return bench_fail("rank %d did not come to a barrier", (int)r);
+        }
+    }
+    return 0;
 }
 
 /* --- windows -------------------------------------------------------------------------------- */

@@ -11,14 +11,24 @@
 
 #define WORLD_BYTES 256 /* most that one gather carries per rank */
 
+/* One piece of shared memory of each rank, mapped by all. Zero at first. */
+struct window {
+    int32_t ranks;
+    uint8_t **at;    /* [ranks] */
+    uint64_t *bytes; /* [ranks] */
+    int fd;
+};
+
 struct world {
     int32_t rank, ranks;
     uint64_t timeout_ns;
     sy_group *group;
     sy_route *route;
-    int64_t *ids;  /* [ranks]: one expert per rank */
-    uint8_t *mine; /* [WORLD_BYTES]                */
-    uint8_t *all;  /* [ranks * WORLD_BYTES]        */
+    int64_t *ids;          /* [ranks]: one expert per rank */
+    uint8_t *mine;         /* [WORLD_BYTES]                */
+    uint8_t *all;          /* [ranks * WORLD_BYTES]        */
+    struct window meeting; /* a word of each rank: the round of world_align() that it is in */
+    uint64_t round;
 };
 
 int world_open(struct world *w, uint64_t timeout_ns);
@@ -28,13 +38,8 @@ void world_close(struct world *w);
 int world_gather(struct world *w, const void *mine, void *all, size_t bytes);
 int world_barrier(struct world *w);
 
-/* One piece of shared memory of each rank, mapped by all. Zero at first. */
-struct window {
-    int32_t ranks;
-    uint8_t **at;    /* [ranks] */
-    uint64_t *bytes; /* [ranks] */
-    int fd;
-};
+/* A barrier that ranks with a core each leave within a microsecond of each other: they spin. */
+int world_align(struct world *w);
 
 /* bytes: of this rank's own piece; may differ and be 0. */
 int window_open(struct world *w, struct window *window, uint64_t bytes);

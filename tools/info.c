@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "info_gpu.h"
 #include "machine.h"
 #include "switchyard.h"
 #include "tool.h"
@@ -205,16 +206,18 @@ static int show_parameters(void)
 
 static void help(void)
 {
-    printf("usage: switchyard info\n"
-           "\n"
-           "Shows the library's version; the engines that can run its kernels, what was found of\n"
-           "each and what is missing; this machine; the launcher whose environment is seen; the\n"
-           "library's limits; and its parameters with their values, where those come from, what\n"
-           "they may be and what they do. Starts nothing.\n"
-           "\n"
-           "  -h, --help\n"
-           "\n"
-           "Exit status: 1 if a parameter in the environment has a value that it cannot have.\n");
+    printf(
+        "usage: switchyard info\n"
+        "\n"
+        "Shows the library's version; the engines that can run its kernels, what was found of\n"
+        "each and what is missing; the GPUs, which of them reach each other and how, driver,\n"
+        "run-time compiler and the cache of compiled kernels; this machine; the launcher whose\n"
+        "environment is seen; the library's limits; and its parameters with their values, where\n"
+        "those come from, what they may be and what they do. Starts nothing.\n"
+        "\n"
+        "  -h, --help\n"
+        "\n"
+        "Exit status: 1 if a parameter in the environment has a value that it cannot have.\n");
 }
 
 int tool_info(int argc, char **argv)
@@ -232,6 +235,7 @@ int tool_info(int argc, char **argv)
     printf("switchyard %s, header %d.%d.%d\n\n", sy_version(), SY_VERSION_MAJOR, SY_VERSION_MINOR,
            SY_VERSION_PATCH);
     show_engines();
+    show_gpus();
     show_machine();
     show_limits();
     bad = show_parameters();

@@ -5,8 +5,11 @@
 
 Prints a line per test and `N passed, N failed, N skipped` in the end; exits 1 if one failed.
 
+GPUs are those of tests/tool/fake_gpu.c, which `make tests` builds: the driver and the compiler are
+not there, the processor plays the kernels.
+
 Sections: helpers | run | info | command line | bench: results | bench: numbers | bench: output |
-bench: failures | launchers | the tests.
+bench: GPUs | bench: failures | launchers | the tests.
 """
 import itertools
 import json
@@ -24,6 +27,7 @@ import xml.etree.ElementTree as xml
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.join(ROOT, os.environ.get('BUILD', 'build'), 'switchyard')
 LIMIT_S = 60  # of one command
+FAKE_SMS = 2  # of a GPU that is not there
 
 # What launchers and our own tests may have put into the environment.
 LAUNCHERS = ('SY_', 'RANK', 'WORLD_SIZE', 'LOCAL_', 'MASTER_', 'OMPI_', 'PMI', 'SLURM_',
@@ -112,6 +116,15 @@ SMALL = ('--hidden', '256', '--topk', '4', '--experts', '14', '--iters', '2', '-
 def report(*args, **more):
     """The JSON object of a bench."""
     return json.loads(bench(*args, '--json', '-', **more).stdout)
+
+
+def gpus(folder, **more):
+    """The environment in which there are four GPUs; caches and temporary files go to the folder."""
+    fake = os.path.join(os.path.dirname(TOOL), 'tests', 'fake')
+    library = os.path.join(fake, 'libcuda.so.1')
+    check(os.path.exists(library), '%s is not built: make tests', library)
+    return dict({'LD_LIBRARY_PATH': fake, 'SY_NVRTC': library, 'XDG_CACHE_HOME': folder,
+                 'TMPDIR': folder}, **more)
 
 
 # ---- run -----------------------------------------------------------------------------------------
@@ -268,6 +281,59 @@ def info_sees_launchers():
           'a batch script is taken for a step')
 
 
+def info_without_gpus():
+    """Where there is no driver: why, and what else would count."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = tool('info', env={'XDG_CACHE_HOME': folder}).stdout
+        if 'no NVIDIA driver (libcuda.so.1)' not in out:
+            raise Skip('there is an NVIDIA driver')
+        check(re.search(r'^GPUs\n  none: no NVIDIA driver \(libcuda.so.1\)$', out, re.M), out)
+        check(re.search(r'^  kernel cache +%s/switchyard: not there yet$' % folder, out, re.M), out)
+
+
+def info_of_gpus():
+    with tempfile.TemporaryDirectory() as folder:
+        env = gpus(folder)
+        out = tool('info', env=env).stdout
+        for number in range(4):
+            check(re.search(r'^  %d +Fake GPU %d, sm_90, %d SMs at 1980 MHz\n'
+                            r' +16.0 GiB; heaps by virtual memory, descriptors, cudaIpc\n'
+                            r' +0000:1%d:00.0 GPU-4%d' % (number, number, FAKE_SMS, number, number),
+                            out, re.M), 'GPU %d:\n%s', number, out)
+        for a in range(4):
+            row = ' +'.join([r'\.' if a == b else 'NVLink 0' for b in range(4)])
+            check(re.search(r'^  %d +%s$' % (a, row), out, re.M), 'links of %d:\n%s', a, out)
+        check('no peer access' not in out, out)
+        library = re.escape(env['SY_NVRTC'])
+        check(re.search(r'^  driver +for CUDA 13.0, %s$' % library, out, re.M), out)
+        check(re.search(r'^  NVRTC +13.0, %s$' % library, out, re.M), out)
+        out = tool('info', env=dict(env, FAKE_GPU_PEERS='0')).stdout
+        check(re.search(r'^  2 +- +- +\. +NVLink 0$', out, re.M), out)
+        check('-: no peer access; groups cannot have both GPUs' in out, out)
+        out = tool('info', env=dict(env, SY_NVRTC='/nowhere/libnvrtc.so.13')).stdout
+        check(re.search('^  NVRTC +not found: ', out, re.M), out)
+        check(re.search('^  cuda +not available .*SY_NVRTC=/nowhere', out, re.M), out)
+
+
+def info_of_the_cache():
+    with tempfile.TemporaryDirectory() as folder:
+        env = gpus(folder)
+
+        def cache():
+            return re.search(r'^  kernel cache +(.*)$', tool('info', env=env).stdout, re.M).group(1)
+
+        place = os.path.join(folder, 'switchyard')
+        check(cache() == place + ': not there yet', cache())
+        bench('--engine', 'gpu', '--ranks', '2', '--tokens', '2', '--no-ceilings', *SMALL, env=env)
+        kernels = [f for f in os.listdir(place) if f.endswith('.cubin')]
+        check(len(kernels) >= 4, '%s', kernels)
+        check(cache().startswith('%s: %d kernels, ' % (place, len(kernels))), cache())
+        os.chmod(place, 0o755)
+        check('not used' in cache(), cache())
+        env['SY_CACHE'] = '0'
+        check(cache() == 'off (SY_CACHE=0)', cache())
+
+
 # ---- command line --------------------------------------------------------------------------------
 
 def usage_errors():
@@ -282,7 +348,9 @@ def usage_errors():
            'bench --warmup -1', 'bench --skew x', 'bench --skew -1', 'bench --skew nan',
            'bench --routing n', 'bench --op route --mode latency',
            'bench --op combine --dtype opaque', 'bench --seed -1', 'bench --iters 1x',
-           'bench --tokens ' + ','.join(['1'] * 17)]
+           'bench --tokens ' + ','.join(['1'] * 17), 'bench --engine tpu',
+           'bench --engine cpu --sms 2', 'bench --engine cpu --graph', 'bench --sms 0',
+           'bench --skew 1,', 'bench --hidden 16,7', 'bench --topk 2,300']
     for line in bad:
         done = tool(*line.split(), status=2)
         check(not done.stdout and done.stderr.startswith('switchyard'), '%s: %s', line, done.stderr)
@@ -408,7 +476,7 @@ def json_schema():
     check(set(ceilings) == {'copy', 'copy_one'}, 'ceilings')
     for c in ceilings.values():
         check(c['value'] > 0 and c['unit'] == 'GB/s per rank' and c['row_bytes'] == 512, '%s', c)
-    check(len(whole['results']) == 7, '%d results', len(whole['results']))
+    check(len(whole['results']) == 9, '%d results', len(whole['results']))
     for r in whole['results']:
         for name, kind in RESULT.items():
             check(name in r, '%s is missing', name)
@@ -438,13 +506,14 @@ def bytes_are_counted():
     for mode in 'throughput', 'latency':
         r = one_result(mode, *base, '--routing', 'one')  # each token once, to rank 0
         check(r['bytes'] == 6 * 512 and near(r['gbps_nccl_ep'], r['gbps_avg']), 'one: %s', r)
+        check(r['bytes_remote'] == 6 * 512 * 2 // 3, 'one, over links: %s', r)
         r = one_result(mode, *base, '--routing', 'local')  # once, but for four experts
         pairs = 4 if mode == 'latency' else 1
-        check(r['bytes'] == 6 * 512, 'local: %s', r)
+        check(r['bytes'] == 6 * 512 and r['bytes_remote'] == 0, 'local: %s', r)
         check(near(r['gbps_nccl_ep'], pairs * r['gbps_avg']), 'local, NCCL-EP: %s', r)
         check(near(r['gbps_deepep'], pairs * r['gbps_avg']), 'local, DeepEP: %s', r)
         r = one_result(mode, *base, '--routing', 'spread')  # experts 3.5 apart: on all ranks
-        check(r['bytes'] == 3 * 6 * 512, 'spread: %s', r)
+        check(r['bytes'] == 3 * 6 * 512 and r['bytes_remote'] == 2 * 6 * 512, 'spread: %s', r)
         # Rows of 256 bytes with two scales; DeepEP counts 16 more per row in its latency test.
         r = one_result(mode, *base, '--routing', 'one', '--quant', 'f8')
         head = 16 if mode == 'latency' else 0
@@ -530,6 +599,125 @@ def plot():
     texts = svg('--ranks', '1,2', '--total-tokens', '8', *SMALL)[2]
     check('ranks' in texts and 'tokens per rank' not in texts, 'x is not the ranks')
     svg('--ranks', '1', '--tokens', '1', '--op', 'create', *SMALL)  # one point, no rates
+    for option, values, title in (('--hidden', '64,256', 'elements of a row'),
+                                  ('--topk', '1,2,4', 'experts per token'),
+                                  ('--skew', '0,0.5,2', 'skew')):
+        texts = svg('--ranks', '2', '--tokens', '4', '--mode', 'latency', '--experts', '8',
+                    '--iters', '1', option, values)[2]
+        check(title in texts, 'x is not %s: %s', title, texts)
+        check(all(v in texts for v in values.split(',')), '%s: %s', title, texts)
+
+
+# ---- bench: GPUs ---------------------------------------------------------------------------------
+
+def on_gpus(*args, **more):
+    """Results of a bench on GPUs; nothing is left behind in the temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = report('--engine', 'gpu', *args, env=gpus(folder, **more))
+        check(os.listdir(folder) in ([], ['switchyard']), '%s', os.listdir(folder))
+    check({r['engine'] for r in whole['results']} == {'cuda'}, 'another engine')
+    return whole
+
+
+def gpus_everything():
+    """All that the CPU has is right in the memory of a GPU, too."""
+    results = on_gpus('--ranks', '3', '--tokens', '21', '--layout', 'all', '--dtype', 'bf16,f8',
+                      '--quant', 'none,f8', '--out', 'all', '--alignment', '4', '--verify',
+                      '--no-ceilings', *SMALL)['results']
+    all_verified(results)
+    layouts, types, places = 4, 3, 3
+    dispatches = [r for r in results if r['op'] == 'dispatch']
+    check(len(dispatches) == types * (layouts * places + 2 * layouts + 1), '%d dispatches',
+          len(dispatches))
+    for r in results:
+        check(r['us_avg'] > 0 and r['us_kernel_avg'] > 0, '%s', r)
+        check(r['us_kernel_min'] <= r['us_kernel_avg'] <= r['us_kernel_max'], '%s', r)
+        if r['mode'] == 'throughput':
+            check(r['us_arrival_avg'] is None, 'arrival: %s', r)
+        if r['op'] != 'route':
+            check(near(r['gbps_avg'], r['bytes'] / r['us_kernel_avg'] / 1000), 'gbps_avg: %s', r)
+
+
+def gpus_ways():
+    """Graphs, halves, SMs; as many ranks as there are GPUs."""
+    all_verified(on_gpus('--ranks', '2', '--tokens', '9', '--graph', '--weighted', '--verify',
+                         '--no-ceilings', *SMALL)['results'])
+    results = on_gpus('--ranks', '2', '--tokens', '9', '--graph', '--halves', '--verify',
+                      '--no-ceilings', *SMALL)['results']
+    all_verified(results)
+    check(all(r['us_kernel_avg'] > 0 and r['graph'] for r in results), 'halves in graphs')
+    results = on_gpus('--tokens', '9', '--sms', '1,2', '--no-ceilings', '--op', 'dispatch',
+                      *SMALL, FAKE_GPUS='3')['results']
+    check({(r['ranks'], r['sms']) for r in results} == {(3, 1), (3, 2)}, 'SMs')
+    with tempfile.TemporaryDirectory() as folder:
+        done = bench('--engine', 'gpu', '--sms', str(FAKE_SMS + 1), '--tokens', '2', *SMALL,
+                     '--no-ceilings', status=1, env=gpus(folder))
+        check('sms %d: the GPU has %d' % (FAKE_SMS + 1, FAKE_SMS) in done.stderr, done.stderr)
+
+
+def gpus_are_counted():
+    """By a child, since the driver's threads would take the launcher's signals: it would wait for
+    ranks that have ended, now and then."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(6):
+            out = bench('--tokens', '2', '--op', 'dispatch', '--mode', 'latency', '--no-ceilings',
+                        *SMALL, env=gpus(folder, FAKE_GPUS='2')).stdout
+            check(': 2 ranks, 2 tokens each' in out, out)
+        done = bench('--tokens', '2', *SMALL, status=1,
+                     env=gpus(folder, SY_NVRTC='/nowhere/lib', SY_CACHE='0'))
+        check('SY_NVRTC=/nowhere/lib' in done.stderr and '--engine cpu' in done.stderr, done.stderr)
+    if tool('info').stdout.count('no NVIDIA driver'):
+        done = bench('--engine', 'gpu', '--tokens', '2', *SMALL, status=1)
+        check('no NVIDIA driver' in done.stderr, done.stderr)
+        for option in ('--graph',), ('--sms', '2'):
+            done = bench('--ranks', '2', '--tokens', '2', *option, *SMALL, status=1)
+            check('this is the CPU engine' in done.stderr, done.stderr)
+
+
+def gpus_ceilings():
+    whole = on_gpus('--ranks', '4', '--tokens', '8', '--op', 'dispatch,combine', *SMALL)
+    found = {}
+    for c in whole['ceilings']:
+        check(c['value'] > 0 and c['ranks'] == 4, '%s', c)
+        check(c['unit'] == ('us' if c['name'] == 'flag' else 'GB/s per rank'), '%s', c)
+        found[c['name']] = c
+    check(set(found) == {'stores', 'stores_paced', 'loads', 'flag', 'local_copy'}, '%s', found)
+    check(re.match(r'offered \d', found['stores_paced']['how']), '%s', found['stores_paced'])
+    check(found['stores']['sms'] == FAKE_SMS, '%s', found['stores'])
+    best = max(found['stores']['value'], found['stores_paced']['value'])
+    for r in whole['results']:
+        if r['op'] in ('dispatch', 'combine'):
+            check(near(r['gbps_remote'], r['bytes_remote'] / r['us_kernel_avg'] / 1000), '%s', r)
+            check(near(r['ceiling_fraction'], r['gbps_remote'] / best), '%s', r)
+    whole = on_gpus('--ranks', '1', '--tokens', '8', *SMALL)
+    check({c['name'] for c in whole['ceilings']} == {'local_copy'}, 'one GPU has no links')
+
+
+def gpus_set_up():
+    whole = on_gpus('--ranks', '2', '--tokens', '8', '--op', 'create,setup', *SMALL)
+    check({r['op'] for r in whole['results']} == {'create', 'setup', 'setup-cold'}, 'operations')
+    check(all(r['us_avg'] > 0 and r['us_kernel_avg'] is None for r in whole['results']), '%s',
+          whole['results'])
+    check(not whole['ceilings'], 'ceilings of nothing')
+    whole = on_gpus('--ranks', '2', '--tokens', '8', '--op', 'setup', *SMALL, SY_CACHE='0')
+    check({r['op'] for r in whole['results']} == {'setup', 'setup-cold'}, 'without a cache')
+
+
+def times_of_ranks():
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in 'cpu', 'gpu':
+            args = ['--engine', engine, '--ranks', '3', '--tokens', '8', '--per-rank',
+                    '--no-ceilings', *SMALL]
+            results = report(*args, env=gpus(folder))['results']
+            for r in results:
+                ranks = r['per_rank']
+                check([one['rank'] for one in ranks] == [0, 1, 2], '%s', ranks)
+                check(near(sum(one['us'] for one in ranks) / 3, r['us_avg']), '%s', r)
+                check((ranks[0]['us_kernel'] is None) == (engine == 'cpu'), '%s', ranks)
+            out = bench(*args, env=gpus(folder)).stdout
+            lines = re.findall(r'^  (?:route|dispatch|combine) +[0-2] .*$',
+                               out.split('microseconds of each rank')[1], re.M)
+            check(len(lines) == 3 * len(results), out)
 
 
 # ---- bench: failures -----------------------------------------------------------------------------
@@ -632,11 +820,13 @@ def ranks_are_the_launchers():
 
 TESTS = [run_statuses, run_first_failure_counts, run_environment, run_ranks_meet, run_tags_lines,
          run_stdin, run_grace, run_signals, run_passes_signals_on, run_keeps_ignored_signals,
-         run_leaves_nothing, info_tells, info_parameters, info_sees_launchers, usage_errors,
-         help_is_there, full_disk, manual_page, bench_everything, bench_variants, bench_lists,
-         bench_seed, json_schema, bytes_are_counted, memory_is_respected, table,
-         progress_needs_a_terminal, plot, unwritable, refused_by_the_library, killed_rank,
-         killed_conductor, under_torchrun, under_mpirun, ranks_are_the_launchers]
+         run_leaves_nothing, info_tells, info_parameters, info_sees_launchers, info_without_gpus,
+         info_of_gpus, info_of_the_cache, usage_errors, help_is_there, full_disk, manual_page,
+         bench_everything, bench_variants, bench_lists, bench_seed, json_schema, bytes_are_counted,
+         memory_is_respected, table, progress_needs_a_terminal, plot, gpus_everything, gpus_ways,
+         gpus_are_counted, gpus_ceilings, gpus_set_up, times_of_ranks, unwritable,
+         refused_by_the_library, killed_rank, killed_conductor, under_torchrun, under_mpirun,
+         ranks_are_the_launchers]
 
 
 def main():
