@@ -38,6 +38,9 @@ static struct {
     struct sy_jit_counts counts;
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
+/* Held by who comes and who leaves: nobody comes while the last one waits for the compilers. */
+static pthread_mutex_t doorway = PTHREAD_MUTEX_INITIALIZER;
+
 /* --- keys ----------------------------------------------------------------------------------- */
 
 /* The architecture-specific kind from Hopper to the first Blackwells, as its instructions need. */
@@ -256,16 +259,19 @@ void sy_jit_start(const struct sy_jit_target *target, const struct sy_variant *v
 sy_status sy_jit_open(int threads)
 {
     SY_ASSERT(threads >= 1 && threads <= THREADS_MAX);
+    pthread_mutex_lock(&doorway);
     pthread_mutex_lock(&store.lock);
     if (store.users++ == 0)
         store.threads = threads;
     pthread_mutex_unlock(&store.lock);
+    pthread_mutex_unlock(&doorway);
     return SY_OK;
 }
 
 void sy_jit_close(void)
 {
     struct entry *entries = NULL;
+    pthread_mutex_lock(&doorway);
     pthread_mutex_lock(&store.lock);
     SY_ASSERT(store.users > 0);
     if (--store.users == 0) {
@@ -278,12 +284,11 @@ void sy_jit_close(void)
             pthread_mutex_lock(&store.lock);
         }
         store.stop = 0;
-    }
-    if (store.users == 0) { /* still */
         entries = store.entries;
         store.entries = NULL;
     }
     pthread_mutex_unlock(&store.lock);
+    pthread_mutex_unlock(&doorway);
     while (entries) {
         struct entry *next = entries->next;
         sy_os->free(entries->owned);

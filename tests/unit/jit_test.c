@@ -167,6 +167,36 @@ static void ahead_of_time_of_need(void)
     CHECK(!fake_leak(), "%s are left", fake_leak());
 }
 
+/* The last user may leave, and wait for the compilers, when the next ones come. */
+static void *come_and_go(void *context)
+{
+    const sy_u32 first = *(const sy_u32 *)context;
+    for (sy_u32 i = 0; i < 300; i++) {
+        const struct sy_variant v = variant(first + i % 3), w = variant(first);
+        struct sy_cubin cubin;
+        CHECK(sy_jit_open(2) == SY_OK, "%s", sy_last_error());
+        sy_jit_start(&not_on_disk, &v);
+        sy_jit_start(&not_on_disk, &w);
+        if (i % 2)
+            CHECK(sy_jit_get(&not_on_disk, &v, &cubin) == SY_OK && !memcmp(cubin.data, "FAKE", 4),
+                  "%s", sy_last_error());
+        sy_jit_close();
+    }
+    return NULL;
+}
+
+static void comings_and_goings(void)
+{
+    static const sy_u32 firsts[4] = {1, 2, 4, 5};
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(threads + i, NULL, come_and_go, (void *)(uintptr_t)(firsts + i)))
+            abort();
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(!fake_leak(), "%s are left", fake_leak());
+}
+
 static void without_compiler(void)
 {
     const struct sy_variant v = variant(2);
@@ -492,6 +522,7 @@ int main(void)
     TEST(programs);
     TEST(threads_share);
     TEST(ahead_of_time_of_need);
+    TEST(comings_and_goings);
     TEST(without_compiler);
     TEST(built_in_kernels);
     TEST(compiler_fails);
