@@ -89,7 +89,7 @@ static const char help_times[] =
     "  the counts; throughput mode has `route` apart. The experts in between leave the rows as\n"
     "  they are; FP8 rows are followed by BF16 rows. `setup` is sy_group_create(),\n"
     "  sy_route_create() and one batch; on GPUs with all kernels in the cache, and `setup-cold`\n"
-    "  with an empty cache of its own.\n"
+    "  with an empty cache of its own (NVRTC 13 has another one, which stays).\n"
     "\n"
     "  GB/s are 10^9 bytes per second and rank at the average time, on GPUs at the kernel's, by\n"
     "  these ways of counting:\n"
