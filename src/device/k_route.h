@@ -668,11 +668,14 @@ SY_DEV void sy_unit_records(struct sy_ctx *c, const struct sy_route_args *a,
 {
     const struct sy_goal *goal = u->goals + rank;
     sy_u32 tokens = u->tokens[rank], pieces = sy_div_up(SY_META_SEL + SY_TOPK(&a->r), 4);
-    sy_u32 all = sy_ones(tokens) * pieces;
+    sy_u32 all = sy_ones(tokens) * pieces, last = ~0u, i = 0;
     for (sy_u32 y = n * SY_LANES + c->lane; y < all; y += warps * SY_LANES) {
-        sy_u32 nth = y / pieces, w = y % pieces * 4;
+        sy_u32 nth = y / pieces, w = (y - nth * pieces) * 4;
+        if (nth != last) /* with one lane, pieces of a record follow each other */
+            i = sy_nth_one(tokens, nth);
+        last = nth;
         sy_put16(goal->records + (sy_u64)nth * a->d.meta_words + w,
-                 sy_record_words(a, u, rank, sy_nth_one(tokens, nth), w));
+                 sy_record_words(a, u, rank, i, w));
     }
 }
 
