@@ -63,6 +63,8 @@ static void add_special(int sm, enum sy_kernel kernel, struct sy_dev_route r, sy
     } else if (kernel == SY_KERNEL_ldispatch) {
         a.ldispatch.out = out;
         a.ldispatch.quant = quant;
+    } else if (kernel == SY_KERNEL_combine) {
+        a.combine.type = SY_BF16;
     }
     add(sm, sy_variant_special(kernel, &a));
 }

@@ -121,7 +121,7 @@ static sy_status prepare_memory(sy_route *route, void *memory)
 }
 
 /* Whatever the batches will be, there is one routing kernel for them, in latency mode at most for
- * maps, and one combine. */
+ * maps; and what comes back will be BF16, as a rule. */
 static void prepare_kernels(const sy_route *route)
 {
     const struct sy_rt *rt = route->group->rt;
@@ -137,6 +137,7 @@ static void prepare_kernels(const sy_route *route)
     memset(&combine, 0, sizeof combine);
     combine.d = args.d;
     combine.r = args.r;
+    combine.type = SY_BF16;
     rt->ops->prepare(route->group->rt, SY_KERNEL_combine, &combine);
 }
 

@@ -83,7 +83,7 @@ SY_DEV const sy_u8 *sy_co_make(struct sy_ctx *c, const struct sy_co *o, struct s
     span.from = s->part * a->s.part_bytes;
     span.end = span.from + s->bytes;
     span.to = body - span.from;
-    sy_sum_row(c, a->type, &span);
+    sy_sum_row(c, SY_TYPE(a), &span);
     sy_fence_bulk(c);
     sy_warp_sync(c);
     return body;

@@ -315,7 +315,7 @@ SY_DEV int sy_co_job(struct sy_ctx *c, const struct sy_co *o, struct sy_finisher
             return 0;
         sy_warp_sync(c);
         span.first = *slot;
-        sy_sum_row(c, a->type, &span);
+        sy_sum_row(c, SY_TYPE(a), &span);
         sy_warp_sync(c);
         if (span.staged) {
             *slot += span.n;

@@ -71,10 +71,19 @@ SY_DEV sy_u64 sy_bcast64(struct sy_ctx *c, sy_u64 v, sy_u32 lane)
     (void)c;
     return __shfl_sync(SY_ALL_LANES, v, (int)lane);
 }
+/* As a word, not as a predicate: of those ptxas 13.0 has computed one again where only some of the
+ * lanes came by (docs/device.md). */
 SY_DEV int sy_any(struct sy_ctx *c, int v)
 {
+    sy_u32 lanes;
     (void)c;
-    return __any_sync(SY_ALL_LANES, v);
+    asm volatile("{\n.reg .pred p;\n"
+                 "setp.ne.s32 p, %1, 0;\n"
+                 "vote.sync.ballot.b32 %0, p, 0xffffffff;\n}"
+                 : "=r"(lanes)
+                 : "r"(v)
+                 : "memory");
+    return lanes != 0;
 }
 SY_DEV sy_u32 sy_sum(struct sy_ctx *c, sy_u32 v)
 {

@@ -93,6 +93,11 @@
 #else
 #define SY_WORK(o) ((o)->work)
 #endif
+#ifdef SY_CONST_TYPE
+#define SY_TYPE(a) ((sy_u32)(SY_CONST_TYPE))
+#else
+#define SY_TYPE(a) ((a)->type)
+#endif
 #ifdef SY_CONST_ROW_BYTES
 #define SY_ROW_BYTES(o) ((sy_u32)(SY_CONST_ROW_BYTES))
 #else

@@ -68,6 +68,7 @@ struct sy_variant sy_variant_special(enum sy_kernel kernel, const void *args)
         break;
     case SY_KERNEL_combine:
         know_route(&v, &combine->d, &combine->r);
+        know(&v, SY_CONST_OF_TYPE, combine->type);
         break;
     default:
         break;

@@ -13,7 +13,8 @@
     SY_CONST(LAYOUT)                                                                               \
     SY_CONST(QUANT)                                                                                \
     SY_CONST(WORK)                                                                                 \
-    SY_CONST(ROW_BYTES)
+    SY_CONST(ROW_BYTES)                                                                            \
+    SY_CONST(TYPE)
 
 enum {
 #define SY_CONST(name) SY_CONST_OF_##name,

@@ -80,6 +80,8 @@ static struct sy_variant variant_of(const struct shape *s)
     } else if (s->kernel == SY_KERNEL_ldispatch) {
         a.ldispatch.out = out;
         a.ldispatch.quant = s->quant;
+    } else if (s->kernel == SY_KERNEL_combine) {
+        a.combine.type = SY_BF16;
     }
     return sy_variant_special(s->kernel, &a);
 }
