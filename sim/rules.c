@@ -330,7 +330,8 @@ static void clean_private(uint32_t rank, const struct sy_dev *d)
     const uint64_t *received = (const uint64_t *)(const void *)(d->mine + d->in.received);
     all_are(rank, "leaving", d->mine + d->in.leaving, 2 * SY_CHANNELS, 0);
     all_are(rank, "gate", d->mine + d->in.gate, 4, 0);
-    all_are(rank, "route_totals", d->mine + d->in.route_totals, 8 * (d->ranks + d->experts), 0);
+    all_are(rank, "route_totals", d->mine + d->in.route_totals,
+            (uint64_t)SY_TOTALS_COPIES * (d->ranks + d->experts), 0);
     all_are(rank, "ticket", d->mine + d->in.ticket, 4, 0);
     all_are(rank, "sent_parts", d->mine + d->in.sent_parts, (uint64_t)d->ranks * d->td_chunks, 0);
     all_are(rank, "source_ticket", d->mine + d->in.source_ticket, d->ranks, 0);

@@ -17,8 +17,7 @@ struct sy_chosen {
     sy_u8 *heap;
 };
 
-/* The terms of a received row in the layouts by expert, k ascending. By one warp, all lanes agree.
- */
+/* The terms of a received row in the layouts by expert, k ascending. By one warp. */
 SY_DEV sy_u32 sy_co_own_terms(struct sy_ctx *c, const struct sy_co *o, const struct sy_chosen *row,
                               struct sy_term *terms)
 {
@@ -26,14 +25,18 @@ SY_DEV sy_u32 sy_co_own_terms(struct sy_ctx *c, const struct sy_co *o, const str
     sy_u32 K = SY_TOPK(&a->r), n = 0;
     const sy_s32 *sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)row->order * K;
     const float *w = sy_co_ahead(o, a->d.heap, row->order);
-    for (sy_u32 k = 0; k < K; k++) {
-        sy_s32 at = K <= SY_LANES ? (sy_s32)sy_bcast(c, (sy_u32)row->sel, k) : sel[k];
+    for (sy_u32 base = 0; base < K; base += SY_LANES) {
+        sy_u32 k = base + c->lane, all, before;
+        sy_s32 at = k >= K ? -1 : K <= SY_LANES ? row->sel : sel[k];
+        before = n + sy_count_lower(c, at >= 0, &all);
+        n += all;
         if (at < 0)
             continue;
-        terms[n].row = sy_out_at(&a->x, (sy_u32)at);
-        terms[n].weight = a->weighted ? sy_bits_f32(sy_get32(w + k)) : 0.0f;
-        terms[n++].flags = a->weighted ? SY_TERM_WEIGHTED : 0;
+        terms[before].row = sy_out_at(&a->x, (sy_u32)at);
+        terms[before].weight = a->weighted ? sy_bits_f32(sy_get32(w + k)) : 0.0f;
+        terms[before].flags = a->weighted ? SY_TERM_WEIGHTED : 0;
     }
+    sy_warp_sync(c);
     return n;
 }
 
@@ -303,9 +306,11 @@ SY_DEV sy_u32 sy_co_stages(struct sy_ctx *c, const struct sy_co *o, const struct
     const sy_s32 *sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)it->order * K;
     if (!a->s.gather || it->j == SY_NOT_DELIVERED || !sy_by_expert(SY_LAYOUT(&a->r)))
         return 1;
-    SY_FOR (k, c, K)
-        n += (K <= SY_LANES ? it->sel : sel[k]) >= 0;
-    n = sy_sum(c, n);
+    for (sy_u32 base = 0; base < K; base += SY_LANES) {
+        sy_u32 k = base + c->lane, all;
+        sy_count_lower(c, k < K && (K <= SY_LANES ? it->sel : sel[k]) >= 0, &all);
+        n += all;
+    }
     return n > 0 && n <= a->s.stages ? n : 1;
 }
 

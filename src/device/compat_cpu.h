@@ -19,6 +19,8 @@
 #define SY_RESTRICT __restrict__
 #define SY_UNROLL(n) /* the compiler knows */
 #define SY_BATCH 1u
+#define SY_STAGED_COLUMNS 1u
+#define SY_QUANT_TURNS 1u
 #define SY_COLUMNS 8u /* two cache lines, and as many vectors as there are registers for */
 
 /* --- context -------------------------------------------------------------------------------- */
@@ -86,11 +88,10 @@ SY_DEV sy_u32 sy_scan(struct sy_ctx *c, sy_u32 v, sy_u32 *total)
     *total = v;
     return 0;
 }
-SY_DEV sy_u32 sy_rank_among_equal(struct sy_ctx *c, sy_u32 key, sy_u32 *count)
+SY_DEV sy_u32 sy_count_lower(struct sy_ctx *c, int v, sy_u32 *all)
 {
     (void)c;
-    (void)key;
-    *count = 1;
+    *all = v != 0;
     return 0;
 }
 SY_DEV float sy_max16(struct sy_ctx *c, float v)
@@ -107,12 +108,6 @@ SY_DEV void sy_block_sync(struct sy_ctx *c)
 }
 
 /* --- private words -------------------------------------------------------------------------- */
-SY_DEV sy_u32 sy_set_bits(sy_u32 *p, sy_u32 bits)
-{
-    sy_u32 was = *p;
-    *p = was | bits;
-    return was;
-}
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
@@ -347,12 +342,6 @@ SY_DEV sy_u64 sy_now_ns(struct sy_ctx *c)
 SY_DEV void sy_pause(struct sy_ctx *c)
 {
     sy_cpu_pause(c);
-}
-
-SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
-{
-    (void)c;
-    (void)place;
 }
 
 #include "numbers_cpu.h"

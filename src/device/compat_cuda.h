@@ -21,9 +21,12 @@
 #define SY_BATCH 4u
 #if __CUDA_ARCH__ >= 1000
 #define SY_COLUMNS 1u
+#define SY_STAGED_COLUMNS 2u
 #else
 #define SY_COLUMNS 2u
+#define SY_STAGED_COLUMNS 4u /* of one row at a time, out of shared memory */
 #endif
+#define SY_QUANT_TURNS 4u /* blocks that a group of lanes has in flight */
 #if __CUDA_ARCH__ >= 900
 #define SY_HAS_TMA 1
 #else
@@ -118,11 +121,17 @@ SY_DEV sy_u32 sy_scan(struct sy_ctx *c, sy_u32 v, sy_u32 *total)
     *total = __shfl_sync(SY_ALL_LANES, sum, SY_LANES - 1);
     return sum - v;
 }
-SY_DEV sy_u32 sy_rank_among_equal(struct sy_ctx *c, sy_u32 key, sy_u32 *count)
+SY_DEV sy_u32 sy_count_lower(struct sy_ctx *c, int v, sy_u32 *all)
 {
-    sy_u32 same = __match_any_sync(SY_ALL_LANES, key);
-    *count = (sy_u32)__popc(same);
-    return (sy_u32)__popc(same & ((1u << c->lane) - 1u));
+    sy_u32 lanes;
+    asm volatile("{\n.reg .pred p;\n"
+                 "setp.ne.s32 p, %1, 0;\n"
+                 "vote.sync.ballot.b32 %0, p, 0xffffffff;\n}"
+                 : "=r"(lanes)
+                 : "r"(v)
+                 : "memory");
+    *all = (sy_u32)__popc(lanes);
+    return (sy_u32)__popc(lanes & ((1u << c->lane) - 1u));
 }
 SY_DEV float sy_max16(struct sy_ctx *c, float v)
 {
@@ -141,10 +150,6 @@ SY_DEV void sy_block_sync(struct sy_ctx *c)
 }
 
 /* --- private words -------------------------------------------------------------------------- */
-SY_DEV sy_u32 sy_set_bits(sy_u32 *p, sy_u32 bits)
-{
-    return atomicOr(p, bits);
-}
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return atomicAdd(p, v);
@@ -428,22 +433,6 @@ SY_DEV void sy_pause(struct sy_ctx *c)
     (void)c;
 }
 
-/* Compiled with SY_TRACE, kernels leave the SM clock at the places they mark, for tests/gpu. */
-#ifdef SY_TRACE
-extern "C" __device__ sy_u64 sy_trace[SY_TRACE][16][32]; /* [block][warp][place] */
-SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
-{
-    if (c->lane == 0 && c->block < SY_TRACE)
-        sy_trace[c->block][c->warp][place] = (sy_u64)clock64();
-}
-#else
-SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
-{
-    (void)c;
-    (void)place;
-}
-#endif
-
 /* --- numbers -------------------------------------------------------------------------------- */
 SY_DEV float sy_bits_f32(sy_u32 u)
 {
@@ -546,6 +535,7 @@ SY_DEV struct sy_v16 sy_pack_f32(struct sy_acc a)
         v.w[i] = a.f[i] == a.f[i] ? __float_as_uint(a.f[i]) : 0x7fffffffu;
     return v;
 }
+/* Of what is finite. */
 SY_DEV float sy_acc_amax(struct sy_acc a)
 {
     float m = 0.0f;
@@ -556,9 +546,48 @@ SY_DEV float sy_acc_amax(struct sy_acc a)
     }
     return m;
 }
+SY_DEV sy_u32 sy_max_pair(sy_u32 a, sy_u32 b)
+{
+#if __CUDA_ARCH__ >= 900
+    sy_u32 m;
+    asm("max.u16x2 %0, %1, %2;" : "=r"(m) : "r"(a), "r"(b));
+    return m;
+#else
+    sy_u32 lo = max(a & 0xffffu, b & 0xffffu), hi = max(a >> 16, b >> 16);
+    return lo | hi << 16;
+#endif
+}
+/* The largest of eight finite BF16 values' absolutes; *finite becomes 0 if they are not all. */
+SY_DEV float sy_amax_bf16(struct sy_v16 v, int *finite)
+{
+    sy_u32 m = sy_max_pair(sy_max_pair(v.w[0] & 0x7fff7fffu, v.w[1] & 0x7fff7fffu),
+                           sy_max_pair(v.w[2] & 0x7fff7fffu, v.w[3] & 0x7fff7fffu));
+    m = max(m & 0xffffu, m >> 16);
+    if (m < 0x7f80u)
+        return __uint_as_float(m << 16);
+    *finite = 0;
+    return sy_acc_amax(sy_acc_bf16(v));
+}
 SY_DEV float sy_div(float a, float b)
 {
     return __fdiv_rn(a, b);
+}
+/* a / 448 and 448 / a as division rounds them, of normal numbers from 1e-4 to SY_NEAR: one step of
+ * Markstein's correction behind the reciprocal. tests/unit/divide_test.c tries every BF16 value. */
+#define SY_NEAR 0x1p120f
+SY_DEV float sy_over_448(float a)
+{
+    const float inverse = 0x1.24924ap-9f;
+    float q = __fmul_rn(a, inverse);
+    return __fmaf_rn(__fmaf_rn(-448.0f, q, a), inverse, q);
+}
+SY_DEV float sy_448_over(float a)
+{
+    float y, q;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(a));
+    y = __fmaf_rn(y, __fmaf_rn(-a, y, 1.0f), y);
+    q = __fmul_rn(448.0f, y);
+    return __fmaf_rn(__fmaf_rn(-a, q, 448.0f), y, q);
 }
 #if __CUDA_ARCH__ >= 890
 SY_DEV sy_u32 sy_f8_pair(float lo, float hi)
@@ -583,7 +612,17 @@ SY_DEV sy_u32 sy_f8_pair(float lo, float hi)
     return sy_f8_one(lo) | sy_f8_one(hi) << 8;
 }
 #endif
-/* Eight values times s as e4m3; what is not finite becomes NaN with its sign. */
+/* Eight finite values times s as e4m3. */
+SY_DEV sy_u64 sy_pack_f8_finite(struct sy_acc a, float s)
+{
+    sy_u32 w[2];
+    SY_UNROLL(2)
+    for (int i = 0; i < 2; i++)
+        w[i] = sy_f8_pair(__fmul_rn(a.f[4 * i], s), __fmul_rn(a.f[4 * i + 1], s)) |
+               sy_f8_pair(__fmul_rn(a.f[4 * i + 2], s), __fmul_rn(a.f[4 * i + 3], s)) << 16;
+    return w[0] | (sy_u64)w[1] << 32;
+}
+/* The same of any; what is not finite becomes NaN with its sign. */
 SY_DEV sy_u64 sy_pack_f8(struct sy_acc a, float s)
 {
     sy_u64 out = 0;

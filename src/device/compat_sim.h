@@ -18,6 +18,8 @@
 #define SY_UNROLL(n)
 #define SY_BATCH 1u
 #define SY_COLUMNS 2u
+#define SY_STAGED_COLUMNS 2u
+#define SY_QUANT_TURNS 2u
 
 /* --- context -------------------------------------------------------------------------------- */
 struct sy_ctx {
@@ -139,11 +141,10 @@ SY_DEV sy_u32 sy_scan(struct sy_ctx *c, sy_u32 v, sy_u32 *total)
     *total = v;
     return 0;
 }
-SY_DEV sy_u32 sy_rank_among_equal(struct sy_ctx *c, sy_u32 key, sy_u32 *count)
+SY_DEV sy_u32 sy_count_lower(struct sy_ctx *c, int v, sy_u32 *all)
 {
     (void)c;
-    (void)key;
-    *count = 1;
+    *all = v != 0;
     return 0;
 }
 SY_DEV float sy_max16(struct sy_ctx *c, float v)
@@ -161,12 +162,6 @@ SY_DEV void sy_block_sync(struct sy_ctx *c)
 }
 
 /* --- private words -------------------------------------------------------------------------- */
-SY_DEV sy_u32 sy_set_bits(sy_u32 *p, sy_u32 bits)
-{
-    sy_u32 was = *p;
-    *p = was | bits;
-    return was;
-}
 SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return sy_sim_add(p, v, 0);
@@ -357,11 +352,6 @@ SY_DEV void sy_pause(struct sy_ctx *c)
 {
     (void)c;
     sy_sim_pause();
-}
-SY_DEV void sy_mark(struct sy_ctx *c, sy_u32 place)
-{
-    (void)c;
-    (void)place;
 }
 
 #include "numbers_cpu.h"

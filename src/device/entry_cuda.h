@@ -10,10 +10,6 @@
 #define SY_THREADS_MAX 512
 #endif
 
-#ifdef SY_TRACE
-extern "C" __device__ sy_u64 sy_trace[SY_TRACE][16][32] = {};
-#endif
-
 extern __shared__ __align__(1024) sy_u8 sy_shared_memory[];
 
 #define SY_KERNEL(name, args)                                                                      \

@@ -144,7 +144,6 @@ SY_DEV void sy_ld_pick(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
         tail[SY_TAIL_IDS + k] = (sy_u32)id;
     }
     sy_warp_sync(c);
-    sy_mark(c, 18);
     SY_FOR (k, c, K) {
         sy_u32 first = sh->pick[k].id >= 0, repeat = 0;
         SY_UNROLL(8)
@@ -165,7 +164,6 @@ SY_DEV void sy_ld_pick(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
         if (sh->pick[k].fan_at != ~0u)
             sh->pick[k].fan_at = below;
     }
-    sy_mark(c, 19);
     heads = sy_sum(c, heads);
     if (c->lane == 0) {
         tail[SY_TAIL_TOKEN] = token;
@@ -238,7 +236,6 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
     sy_u32 fan = *sh->fan, shift = fan ? (d->rank + token) % fan : 0;
     if (c->warp < fan || c->warp == 0)
         sy_ld_route(c, a, sh, token, fan, shift);
-    sy_mark(c, 22);
     if (a->s.pace)
         sy_pace_wait(&sh->pace, 0);
     for (sy_u32 i = c->warp; i < fan; i += c->warps) {
@@ -249,11 +246,8 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
         sy_store_bulk(c, sy_ld_tails(a, heap, d->rank) + (sy_u64)to->nth * a->tail_bytes, sh->tail,
                       a->tail_bytes);
         sy_store_commit(c);
-        sy_mark(c, 23);
         SY_STORE_WAIT_DONE(c, 0);
-        sy_mark(c, 24);
         sy_fence_publish(c);
-        sy_mark(c, 25);
         if (c->lane == 0)
             sy_signal_add((sy_u32 *)SY_AT(d, heap, ld_arrive) + d->rank, 1u);
     }
@@ -316,15 +310,11 @@ SY_DEV void sy_ld_prepare(struct sy_ctx *c, const struct sy_ldispatch_args *a,
     if (token >= a->tokens)
         return;
     if (c->warp == 0) {
-        sy_mark(c, 16);
         sy_ld_load(c, a, sh, token);
-        sy_mark(c, 17);
         sy_ld_pick(c, a, sh, token);
-        sy_mark(c, 20);
     }
     if (c->warp || c->warps == 1)
         sy_ld_tail(c, a, sh, token);
-    sy_mark(c, 21);
     if (SY_QUANT(a))
         sy_quant_row(c, sy_out_at(&a->x, token), sh->row,
                      sh->tail + SY_TAIL_SCALES(SY_TOPK(&a->r)) * 4u, a->hidden, SY_QUANT(a),
@@ -337,12 +327,8 @@ SY_DEV void sy_ld_prepare(struct sy_ctx *c, const struct sy_ldispatch_args *a,
 SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
                        struct sy_ld_shared *sh, sy_u32 token, sy_u32 turn)
 {
-    sy_mark(c, 3);
     sy_ld_count(c, a, sh, turn ? token - c->blocks : 0, token);
-    sy_mark(c, 4);
-    sy_mark(c, 5);
     sy_block_sync(c);
-    sy_mark(c, 6);
     if (!*sh->ready) {
         if (!SY_QUANT(a) && token < a->tokens)
             sy_wait_load(c, op, sh->gate, turn & 1u); /* it has begun, and ends before its block */
@@ -353,12 +339,10 @@ SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
         return 1;
     }
     int there = SY_QUANT(a) || sy_wait_load(c, op, sh->gate, turn & 1u);
-    sy_mark(c, 7);
     if (there)
         sy_ld_send(c, a, sh, token);
     else if (c->lane == 0)
         sy_store_shared(sh->gave_up, 1u);
-    sy_mark(c, 8);
     return 1;
 }
 
@@ -410,7 +394,6 @@ SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         }
         sy_ld_prepare(c, a, sh, token);
         sy_block_sync(c);
-        sy_mark(c, 2);
         if (!sy_ld_token(c, a, op, sh, token, turn++))
             return;
     }
@@ -511,6 +494,10 @@ SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const 
     row.scales = tail + SY_TAIL_SCALES(K);
     row.source = source;
     row.token = token;
+    row.mine = -1;
+    row.weight = 0;
+    if (sy_by_expert(SY_LAYOUT(&a->r)))
+        sy_arrival_ask(c, &a->out, &row, K);
     return sy_place(c, d, &a->r, &a->out, &row, p);
 }
 
@@ -551,7 +538,7 @@ SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         if (!sy_wait_count(c, op, arrive + source, SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n,
                            SY_FAULT_ROWS, source))
             return;
-        if (p->stage)
+        if (p->slots)
             sy_fence_loads(c);
         if (!sy_ld_row(c, a, op, p, source, nth, place))
             return;
@@ -598,7 +585,6 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
     int tables = sy_by_expert(SY_LAYOUT(&a->r)) || SY_WORK(&a->out);
     if (!sy_ld_hear(c, a, op, sh))
         return;
-    sy_mark(c, 9);
     if (c->block == c->blocks - 1 && c->warp == 0) {
         sy_u32 rows = sy_counts(c, d, &a->r, sh->heard, (int)a->again);
         if (tables)
@@ -608,16 +594,14 @@ SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *
     }
     if (tables ? !sy_wait_own(c, op, counted, (sy_u32)op->epoch) : !sy_ld_room(c, a, op, sh->heard))
         return;
-    sy_mark(c, 10);
     if (SY_WORK(&a->out))
         sy_fill(c, d, &a->r, &a->out, worker, c->blocks * c->warps);
     if (c->warp < takers) {
         copier = sy_copier_make(c, op, sh->copiers + (sy_u64)c->warp * a->s.copier_bytes,
-                                a->s.copier_bytes);
+                                a->s.copier_bytes, SY_TOPK(&a->r));
         sy_ld_take_rows(c, a, op, &copier, sh->heard, worker, c->blocks * takers);
-        SY_STORE_WAIT_DONE(c, 0);
+        sy_copier_end(c, &copier, &a->out.x);
     }
-    sy_mark(c, 12);
 }
 
 /* --- the kernel ----------------------------------------------------------------------------- */
@@ -638,21 +622,16 @@ SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
 
 SY_DEV void sy_k_ldispatch(struct sy_ctx *c, const struct sy_ldispatch_args *a)
 {
-    sy_mark(c, 0);
     struct sy_op op = sy_op_begin(&a->d, SY_CH_LDISPATCH, (int)a->send);
     struct sy_ld_shared sh = sy_ld_carve(c, a);
-    sy_mark(c, 1);
     if (a->send)
         sy_ld_run_send(c, a, &op, &sh);
     if (a->receive)
         sy_ld_run_receive(c, a, &op, &sh);
     SY_STORE_WAIT_READ(c, 0);
-    sy_mark(c, 13);
     if (sy_op_leave(c, &op, (int)a->send)) {
         sy_ld_close(c, a, &op, sh.heard);
-        sy_mark(c, 15);
     }
-    sy_mark(c, 14);
 }
 
 #endif

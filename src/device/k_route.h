@@ -33,9 +33,6 @@
 #define SY_FOR_BLOCK(i, c, n)                                                                      \
     for (sy_u32 i = (c)->warp * SY_LANES + (c)->lane; i < (n); i += (c)->warps * SY_LANES)
 
-/* Totals are added up in so many copies, so that blocks do not queue for the same words. */
-#define SY_TOTALS_COPIES 8u
-
 SY_DEV sy_u32 *sy_totals(const struct sy_dev *d, sy_u32 copy)
 {
     return (sy_u32 *)SY_MINE(d, route_totals) + copy * (SY_RANKS(d) + d->experts);
@@ -722,7 +719,6 @@ SY_DEV void sy_unit_place(struct sy_ctx *c, const struct sy_route_args *a, struc
     sy_block_sync(c);
     for (sy_u32 v = c->warp; v < SY_RANKS(&a->d) * each; v += c->warps)
         sy_unit_records(c, a, u, v / each, v % each, each);
-    sy_mark(c, 10);
 }
 
 /* What stays here of the unit. */
@@ -768,7 +764,6 @@ SY_DEV void sy_route_place(struct sy_ctx *c, const struct sy_route_args *a, stru
         sy_block_sync(c);
         sy_unit_add(c, a, u);
     }
-    sy_mark(c, 6);
     sy_block_sync(c);
     if (c->warp == 0)
         sy_route_signal(c, a, u);
@@ -860,7 +855,6 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
             return 0;
         sy_route_take_some(c, a, op, s, base, first, sy_min_u32(first + (1u << SY_TAKE_SHIFT), n));
     }
-    sy_mark(c, 9);
     return 1;
 }
 
@@ -874,7 +868,6 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
     int open = 1;
     if (c->block || c->blocks == 1)
         sy_route_meanwhile(c, a);
-    sy_mark(c, 3);
     if (c->block)
         sy_gate_arrive(c, op, SY_GATE_SCANNED);
     if (c->warp == 0)
@@ -882,15 +875,12 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
                sy_gate_wait(c, op, SY_GATE_HEARD, 1);
     if (!sy_block_agrees(c, open))
         return 0;
-    sy_mark(c, 4);
     SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
         u->before[i] = hist[i];
     }
     if (!sy_route_answered(c, a, op, u))
         return 0;
-    sy_mark(c, 5);
     sy_route_place(c, a, u);
-    sy_mark(c, 7);
     return 1;
 }
 
@@ -898,16 +888,13 @@ SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const s
 {
     struct sy_unit unit = sy_unit_of(c, a);
     int open = 1;
-    sy_mark(c, 0);
     if (unit.chunk != SY_NO_CHUNK)
         sy_route_count(c, a, &unit);
-    sy_mark(c, 1);
     sy_gate_arrive(c, op, SY_GATE_COUNTED);
     if (c->warp == 0)
         open = sy_gate_wait(c, op, SY_GATE_COUNTED, c->blocks);
     if (!sy_block_agrees(c, open))
         return 0;
-    sy_mark(c, 2);
     if (c->block == 0 && !sy_route_exchange(c, a, op, &unit))
         return 0;
     if (unit.chunk != SY_NO_CHUNK && !sy_route_chunk(c, a, op, &unit))

@@ -250,16 +250,18 @@ SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
 
 /* Where the sender put a row in the layouts by expert: at the place of its first selection that
  * has one. Lanes look at as many as they are. */
-SY_DEV sy_u32 sy_td_first(struct sy_ctx *c, const sy_s32 *sel, sy_u32 topk)
+SY_DEV sy_u32 sy_td_first(struct sy_ctx *c, const struct sy_arrival *row, sy_u32 topk)
 {
     for (sy_u32 base = 0; base < topk; base += 32u) {
         sy_u32 bits = 0;
         SY_FOR (k, c, sy_min_u32(topk - base, 32u)) {
-            bits |= sel[base + k] >= 0 ? 1u << k : 0;
+            bits |= sy_arrival_sel(row, base + k, topk) >= 0 ? 1u << k : 0;
         }
         bits = sy_or(c, bits);
+        if (bits && topk <= SY_LANES)
+            return sy_bcast(c, (sy_u32)row->mine, sy_lowest(bits));
         if (bits)
-            return (sy_u32)sel[base + sy_lowest(bits)];
+            return (sy_u32)row->sel[base + sy_lowest(bits)];
     }
     return SY_NOT_DELIVERED;
 }
@@ -273,17 +275,21 @@ SY_DEV int sy_td_row(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32
     struct sy_arrival row;
     row.token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[order];
     row.sel = (const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel) + (sy_u64)order * SY_TOPK(&a->r);
+    row.scales = (const sy_u32 *)side;
+    row.weights = (const float *)(side + a->out.scale_words * 4u);
+    row.source = source;
     row.row = row.skip = place;
-    if (sy_by_expert(SY_LAYOUT(&a->r)))
-        row.skip = sy_td_first(c, row.sel, SY_TOPK(&a->r));
+    row.mine = -1;
+    row.weight = 0;
+    if (sy_by_expert(SY_LAYOUT(&a->r))) {
+        sy_arrival_ask(c, &a->out, &row, SY_TOPK(&a->r));
+        row.skip = sy_td_first(c, &row, SY_TOPK(&a->r));
+    }
     if (fan_at == SY_NOT_DELIVERED)
         return 1;
     row.x = a->d.heap + a->area + (sy_u64)row.skip * SY_ROW_BYTES(&a->out);
     if (!a->out.direct)
         row.skip = SY_NOT_DELIVERED;
-    row.scales = (const sy_u32 *)side;
-    row.weights = (const float *)(side + a->out.scale_words * 4u);
-    row.source = source;
     return sy_place(c, &a->d, &a->r, &a->out, &row, p);
 }
 
@@ -329,7 +335,7 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
         sy_u32 part = u / SY_RANKS(&a->d), source = (a->d.rank + u) % SY_RANKS(&a->d);
         if (!sy_td_await(c, a, op, source, part / split, part % split == 0))
             return;
-        if (p->stage)
+        if (p->slots)
             sy_fence_loads(c);
         sy_u32 end = sy_min_u32((part + 1) * rows, (sy_u32)counts[source]);
         if (SY_WORK(&a->out) && part * rows < end && !sy_td_rows(c, a, source, part * rows, end, p))
@@ -402,11 +408,12 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
     }
     if (a->receive && good && c->warp >= finisher) {
         sy_u8 *behind = sh.stages + (sy_u64)s->pushers * s->stages * s->stage_bytes;
-        struct sy_copier copier = sy_copier_make(
-            c, &op, behind + (sy_u64)(c->warp - finisher) * s->copier_bytes, s->copier_bytes);
+        struct sy_copier copier =
+            sy_copier_make(c, &op, behind + (sy_u64)(c->warp - finisher) * s->copier_bytes,
+                           s->copier_bytes, SY_TOPK(&a->r));
         sy_td_finish(c, a, &op, &copier, c->block * s->finishers + c->warp - finisher,
                      c->blocks * s->finishers);
-        SY_STORE_WAIT_DONE(c, 0);
+        sy_copier_end(c, &copier, &a->out.x);
     }
     if (sy_op_leave(c, &op, (int)a->send))
         sy_op_close(c, &op, (int)a->send, (int)a->receive);

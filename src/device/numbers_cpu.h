@@ -138,9 +138,23 @@ SY_DEV float sy_acc_amax(struct sy_acc a)
     }
     return m;
 }
+SY_DEV float sy_amax_bf16(struct sy_v16 v, int *finite)
+{
+    *finite = 0; /* not looked at */
+    return sy_acc_amax(sy_acc_bf16(v));
+}
 SY_DEV float sy_div(float a, float b)
 {
     return a / b;
+}
+#define SY_NEAR 0x1p120f
+SY_DEV float sy_over_448(float a)
+{
+    return a / 448.0f;
+}
+SY_DEV float sy_448_over(float a)
+{
+    return 448.0f / a;
 }
 /* Eight values times s as e4m3, to nearest even, saturated; what is not finite becomes NaN. */
 SY_DEV sy_u64 sy_pack_f8(struct sy_acc a, float s)
@@ -159,5 +173,6 @@ SY_DEV sy_u64 sy_pack_f8(struct sy_acc a, float s)
     memcpy(&out, &bytes, 8);
     return out;
 }
+#define sy_pack_f8_finite sy_pack_f8
 
 #endif

@@ -5,7 +5,7 @@
 #ifndef SY_DEVICE_OUTPUTS_H
 #define SY_DEVICE_OUTPUTS_H
 
-#include "sync.h"
+#include "copier.h"
 
 enum { SY_L_TOKEN = 1, SY_L_PACKED = 2, SY_L_SLABS = 3, SY_L_RANK = 4 };
 
@@ -18,6 +18,8 @@ struct sy_arrival {
     sy_u32 source, token;
     sy_u32 row;  /* layouts by token: its place                                    */
     sy_u32 skip; /* where it lies already (direct), or SY_NOT_DELIVERED             */
+    sy_s32 mine; /* layouts by expert, see sy_arrival_ask()                         */
+    sy_u32 weight;
 };
 
 SY_DEV int sy_by_expert(sy_u32 layout)
@@ -47,69 +49,74 @@ SY_DEV void sy_copy_row(struct sy_ctx *c, sy_u8 *to, const sy_u8 *from, sy_u32 b
         sy_put16(to + i, sy_get16(from + i));
 }
 
-/* A stage by which a warp copies rows: a row is loaded once and stored to each of its places. */
-struct sy_copier {
-    const struct sy_op *op;
-    sy_gate *gate;
-    sy_u8 *stage; /* NULL: the lanes copy */
-    sy_u32 bytes; /* of the stage         */
-    sy_u32 turn;
-};
-
-/* The at-th of a warp's copiers in shared memory, `bytes` each. */
-SY_DEV struct sy_copier sy_copier_make(struct sy_ctx *c, const struct sy_op *op, sy_u8 *memory,
-                                       sy_u32 bytes)
+/* What lanes must know of a row's selections in the layouts by expert; asked for at once, if there
+ * are as many lanes. */
+SY_DEV void sy_arrival_ask(struct sy_ctx *c, const struct sy_outputs *o, struct sy_arrival *a,
+                           sy_u32 topk)
 {
-    struct sy_copier p = {op, (sy_gate *)memory, 0, 0, 0};
-    if (bytes) {
-        p.stage = memory + SY_COPIER_HEAD;
-        p.bytes = bytes - SY_COPIER_HEAD;
-        sy_gate_init(c, p.gate);
-        sy_warp_sync(c);
-    }
-    return p;
+    a->mine = topk <= SY_LANES && c->lane < topk ? a->sel[c->lane] : -1;
+    a->weight = a->mine >= 0 && o->weights.data && o->weighted ? sy_get32(a->weights + c->lane) : 0;
+}
+SY_DEV sy_s32 sy_arrival_sel(const struct sy_arrival *a, sy_u32 k, sy_u32 topk)
+{
+    return topk <= SY_LANES ? a->mine : a->sel[k];
 }
 
 /* Where lane k's selection wants the row, if it is not there: a row, or SY_NOT_DELIVERED. */
-SY_DEV sy_u32 sy_wanted_at(const struct sy_arrival *a, sy_u32 k)
+SY_DEV sy_u32 sy_wanted_at(const struct sy_arrival *a, sy_s32 sel)
 {
-    sy_u32 row = a->sel[k] < 0 ? SY_NOT_DELIVERED : (sy_u32)a->sel[k];
-    return row == a->skip ? SY_NOT_DELIVERED : row;
+    return sel < 0 || (sy_u32)sel == a->skip ? SY_NOT_DELIVERED : (sy_u32)sel;
 }
 
-/* Copies the row to the places of its n selections, or (n = 0) to one place. 0: the group is lost.
- */
-SY_DEV int sy_copy_to(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
-                      struct sy_copier *p, sy_u32 n, sy_u32 place)
+/* Writes down the places that want the row; their number. Of no selections (topk = 0): the one
+ * place. */
+SY_DEV sy_u32 sy_list_places(struct sy_ctx *c, const struct sy_arrival *a, sy_u32 topk, sy_u32 *to)
 {
-    sy_u32 mine = n <= SY_LANES && c->lane < n ? sy_wanted_at(a, c->lane) : SY_NOT_DELIVERED;
-    for (sy_u32 at = 0; at < SY_ROW_BYTES(o); at += p->bytes) {
-        sy_u32 bytes = sy_min_u32(p->bytes, SY_ROW_BYTES(o) - at);
-        SY_STORE_WAIT_READ(c, 0);
-        sy_warp_sync(c);
-        sy_load_expect(c, p->gate, bytes);
-        sy_load_bulk(c, p->gate, p->stage, a->x + at, bytes);
-        if (!sy_wait_load(c, p->op, p->gate, p->turn++ & 1u))
+    sy_u32 n = 0, all;
+    if (c->lane == 0 && topk == 0)
+        to[0] = a->row;
+    for (sy_u32 base = 0; base < topk; base += SY_LANES) {
+        sy_u32 k = base + c->lane;
+        sy_u32 at = k < topk ? sy_wanted_at(a, sy_arrival_sel(a, k, topk)) : SY_NOT_DELIVERED;
+        sy_u32 before = sy_count_lower(c, at != SY_NOT_DELIVERED, &all);
+        if (at != SY_NOT_DELIVERED)
+            to[n + before] = at;
+        n += all;
+    }
+    return topk ? n : 1u;
+}
+
+/* Copies the row to the places of its selections, or (topk = 0) to the one place. 0: the group is
+ * lost. */
+SY_DEV int sy_copy_by(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
+                      struct sy_copier *p, sy_u32 topk)
+{
+    sy_u32 piece = p->slot_bytes - p->head;
+    int wanted = topk == 0;
+    SY_FOR (k, c, topk) {
+        wanted |= sy_wanted_at(a, sy_arrival_sel(a, k, topk)) != SY_NOT_DELIVERED;
+    }
+    if (!sy_any(c, wanted))
+        return 1;
+    for (sy_u32 at = 0; at < SY_ROW_BYTES(o); at += piece) {
+        sy_u32 n;
+        if (!sy_copier_room(c, p, &o->x))
             return 0;
-        for (sy_u32 k = 0; k < (n ? n : 1u); k++) {
-            sy_u32 row = !n ? place : n <= SY_LANES ? sy_bcast(c, mine, k) : sy_wanted_at(a, k);
-            if (row != SY_NOT_DELIVERED)
-                sy_store_bulk(c, sy_out_at(&o->x, row) + at, SY_STAGED(p->stage, a->x + at), bytes);
-        }
-        sy_store_commit(c);
+        n = sy_list_places(c, a, topk, sy_copy_places(sy_copy_at(p, p->begun)));
+        sy_copier_load(c, p, n, a->x, at, sy_min_u32(piece, SY_ROW_BYTES(o) - at));
     }
     return 1;
 }
 
-/* The row to one place, unless it is there. */
+/* The row to the place of a layout by token, unless it is there. */
 SY_DEV int sy_copy_row_to(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_arrival *a,
-                          struct sy_copier *p, sy_u32 place)
+                          struct sy_copier *p)
 {
-    if (place == a->skip)
+    if (a->row == a->skip)
         return 1;
-    if (p->stage)
-        return sy_copy_to(c, o, a, p, 0, place);
-    sy_copy_row(c, sy_out_at(&o->x, place), a->x, SY_ROW_BYTES(o));
+    if (p->slots)
+        return sy_copy_by(c, o, a, p, 0);
+    sy_copy_row(c, sy_out_at(&o->x, a->row), a->x, SY_ROW_BYTES(o));
     return 1;
 }
 
@@ -117,14 +124,12 @@ SY_DEV int sy_copy_row_to(struct sy_ctx *c, const struct sy_outputs *o, const st
 SY_DEV int sy_copy_row_to_all(struct sy_ctx *c, const struct sy_outputs *o,
                               const struct sy_arrival *a, struct sy_copier *p, sy_u32 topk)
 {
-    int wanted = 0;
-    for (sy_u32 k = 0; k < topk && !p->stage; k++)
-        if (sy_wanted_at(a, k) != SY_NOT_DELIVERED)
+    if (p->slots)
+        return sy_copy_by(c, o, a, p, topk);
+    for (sy_u32 k = 0; k < topk; k++)
+        if (sy_wanted_at(a, a->sel[k]) != SY_NOT_DELIVERED)
             sy_copy_row(c, sy_out_at(&o->x, (sy_u32)a->sel[k]), a->x, SY_ROW_BYTES(o));
-    SY_FOR (k, c, p->stage ? topk : 0) {
-        wanted |= sy_wanted_at(a, k) != SY_NOT_DELIVERED;
-    }
-    return !sy_any(c, wanted) || sy_copy_to(c, o, a, p, topk, 0);
+    return 1;
 }
 
 /* The row's scales and source to one place. */
@@ -198,26 +203,75 @@ SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
     }
 }
 
+/* Scales that lie as 16-byte units on both sides? */
+SY_DEV int sy_scales_wide(const struct sy_outputs *o)
+{
+    return o->scale_words % 4u == 0 && o->scales.stride1 == 4 && o->scales.stride0 % 16 == 0 &&
+           (sy_u64)o->scales.data % 16u == 0;
+}
+
+/* Scales to the places of all selections: loaded once. */
+SY_DEV void sy_place_scales(struct sy_ctx *c, const struct sy_outputs *o,
+                            const struct sy_arrival *a, sy_u32 topk)
+{
+    int wide = sy_scales_wide(o);
+    sy_u32 units = wide ? o->scale_words / 4u : o->scale_words;
+    for (sy_u32 first = 0; first < units; first += SY_LANES) {
+        sy_u32 i = first + c->lane;
+        struct sy_v16 v = {{0, 0, 0, 0}};
+        if (i < units && wide)
+            v = sy_get16((const sy_u8 *)a->scales + i * 16u);
+        else if (i < units)
+            v.w[0] = sy_get32(a->scales + i);
+        for (sy_u32 k = 0; k < topk; k++) {
+            sy_s32 at = topk <= SY_LANES ? (sy_s32)sy_bcast(c, (sy_u32)a->mine, k) : a->sel[k];
+            sy_u8 *to = sy_out_at(&o->scales, (sy_u32)at);
+            if (at < 0 || i >= units)
+                continue;
+            if (wide)
+                sy_put16(to + i * 16u, v);
+            else
+                *(sy_u32 *)(to + (sy_s64)i * o->scales.stride1) = v.w[0];
+        }
+    }
+}
+
+/* Layouts by expert; its lanes have been asked for. 0: the group is lost. */
+SY_DEV int sy_place_by_expert(struct sy_ctx *c, const struct sy_outputs *o, struct sy_arrival *a,
+                              struct sy_copier *p, sy_u32 topk)
+{
+    SY_FOR (k, c, o->weights.data || o->src.data ? topk : 0) {
+        sy_s32 at = sy_arrival_sel(a, k, topk);
+        sy_u32 w = a->weight;
+        if (at < 0)
+            continue;
+        if (topk > SY_LANES && o->weights.data && o->weighted)
+            w = sy_get32(a->weights + k);
+        if (o->weights.data)
+            *(sy_u32 *)sy_out_at(&o->weights, (sy_u32)at) = w;
+        if (o->src.data) {
+            sy_s32 *to = (sy_s32 *)sy_out_at(&o->src, (sy_u32)at);
+            to[0] = (sy_s32)a->source;
+            *(sy_s32 *)((sy_u8 *)to + o->src.stride1) = (sy_s32)a->token;
+        }
+    }
+    if (o->scales.data)
+        sy_place_scales(c, o, a, topk);
+    return sy_copy_row_to_all(c, o, a, p, topk);
+}
+
 /* All that is to be done with one arrived row. 0: the group is lost. */
 SY_DEV int sy_place(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                    const struct sy_outputs *o, const struct sy_arrival *a, struct sy_copier *p)
+                    const struct sy_outputs *o, struct sy_arrival *a, struct sy_copier *p)
 {
     if (!sy_by_expert(SY_LAYOUT(r))) {
         sy_place_side(c, o, a, a->row);
         sy_place_selections(c, o, a, SY_TOPK(r));
         if (o->probs.data)
             sy_place_probs(c, o, a, SY_TOPK(r), d->local);
-        return sy_copy_row_to(c, o, a, p, a->row);
+        return sy_copy_row_to(c, o, a, p);
     }
-    SY_FOR (k, c, o->weights.data ? SY_TOPK(r) : 0) {
-        if (a->sel[k] >= 0)
-            *(float *)sy_out_at(&o->weights, (sy_u32)a->sel[k]) =
-                o->weighted ? sy_bits_f32(sy_get32(a->weights + k)) : 0.0f;
-    }
-    for (sy_u32 k = 0; k < SY_TOPK(r) && (o->scales.data || o->src.data); k++)
-        if (a->sel[k] >= 0)
-            sy_place_side(c, o, a, (sy_u32)a->sel[k]);
-    return sy_copy_row_to_all(c, o, a, p, SY_TOPK(r));
+    return sy_place_by_expert(c, o, a, p, SY_TOPK(r));
 }
 
 /* --- many rows of a layout by token ---------------------------------------------------------- */
@@ -259,8 +313,7 @@ SY_DEV void sy_run_scales16(struct sy_ctx *c, const struct sy_outputs *o, const 
 SY_DEV void sy_run_scales(struct sy_ctx *c, const struct sy_outputs *o, const struct sy_run *run)
 {
     sy_u32 words = o->scale_words, all = run->n * words;
-    if (words % 4u == 0 && o->scales.stride1 == 4 && o->scales.stride0 % 16 == 0 &&
-        (sy_u64)o->scales.data % 16u == 0) {
+    if (sy_scales_wide(o)) {
         sy_run_scales16(c, o, run);
         return;
     }

@@ -17,10 +17,10 @@
 #define SY_STORES_FLYING 3
 #define SY_SMALL_STORES_FLYING 7
 
-/* Batches that may still leave their stages while the next load begins. A pusher has more stages.
- */
+/* Batches that may still leave their stages while the next load begins. A pusher has more stages:
+ * the others are for loads on their way, which take as long as what is done with a row. */
 #ifndef SY_STORES_LEAVING
-#define SY_STORES_LEAVING 2
+#define SY_STORES_LEAVING 1
 #endif
 
 struct sy_rings {

@@ -9,12 +9,11 @@
  *           sy_bcast[64]     the value of one lane;  sy_any, sy_sum, sy_max, sy_or  over the lanes
  *           sy_ones, sy_lowest  bits set, and the lowest of them; per lane
  *           sy_scan          sum of the lower lanes' values; *total of all
- *           sy_rank_among_equal  how many lower lanes have the same key; *count: how many lanes do
+ *           sy_count_lower   how many lower lanes have it; *all: how many lanes do
  *           sy_max16         largest value among the SY_MAX_LANES lanes that share a block of 128
  * blocks    sy_block_sync    all warps of the block; only where every warp surely comes
  * private   sy_add, sy_max64 atomics, per lane, no order;  sy_load_word / sy_store_word
  *           acquire / release among the warps of this rank;  ..._shared among those of a block;
- *           sy_set_bits      in the block's shared memory, by lanes of one warp; what was there
  *           sy_arrive        counts those who are through: the last may overwrite what they read
  * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
  *           sy_glance[64]    a word for its own sake, no order. What spins, glances: an acquire
@@ -38,7 +37,6 @@
  *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be
  * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
  * clock     sy_now_ns; sy_pause: nothing to do, let others run
- *           sy_mark: this warp has come to a numbered place; only measurements record it
  * numbers   struct sy_acc: eight fp32 values (F32: four); see the functions
  */
 #ifndef SY_DEVICE_PRIMS_H

@@ -28,7 +28,7 @@ SY_DEV struct sy_v16 sy_pack(sy_u32 type, struct sy_acc a)
 }
 
 #define SY_FOR_COLUMNS(j, columns)                                                                 \
-    SY_UNROLL(SY_COLUMNS)                                                                          \
+    SY_UNROLL(8)                                                                                   \
     for (sy_u32 j = 0; j < (columns); j++)
 
 /* What a leaf loop needs. */
@@ -47,23 +47,29 @@ struct sy_span {
     sy_u32 from, end; /* bytes of the row */
 };
 
-/* 16 bytes of term i: of memory, or of the stage that they have been loaded into. */
+/* 16 bytes of term i: of memory, or of the stage that they have been loaded into; what lies behind
+ * the end of a stage is not read. */
 SY_DEV struct sy_v16 sy_term16(const struct sy_span *s, sy_u32 staged, sy_u32 i, sy_u32 at)
 {
     sy_u32 stage = s->first + i;
     const sy_u8 *loaded;
+    const struct sy_v16 none = {{0, 0, 0, 0}};
     if (!staged)
         return sy_get16(s->terms[i].row + at);
+    if (at >= s->end)
+        return none;
     stage -= stage >= s->stages ? s->stages : 0;
     loaded = s->ring + stage * s->stage_bytes;
     return sy_staged16(SY_STAGED(loaded, s->terms[i].row + s->from) + (at - s->from));
 }
 
-/* A block of SY_COLUMNS times 16 bytes of a row per lane, neighbouring lanes side by side: the
- * target wants loads of SY_BATCH terms times SY_COLUMNS in flight. `columns` is a constant in every
+/* A block of some columns of 16 bytes of a row per lane, neighbouring lanes side by side: the
+ * target wants loads of SY_BATCH terms times SY_COLUMNS in flight, or of one term times
+ * SY_STAGED_COLUMNS, where columns may lie behind the end. `columns` is a constant in every
  * caller. */
+#define SY_COLUMNS_MOST (SY_COLUMNS > SY_STAGED_COLUMNS ? SY_COLUMNS : SY_STAGED_COLUMNS)
 struct sy_block {
-    struct sy_acc sum[SY_COLUMNS];
+    struct sy_acc sum[SY_COLUMNS_MOST];
 };
 
 /* Terms that are whole groups, and are not rounded by themselves: layouts by token, and partial
@@ -74,12 +80,12 @@ SY_DEV void sy_sum_simple(sy_u32 type, sy_u32 staged, struct sy_block *b, const 
     const sy_u32 batch = staged ? 1u : SY_BATCH; /* a stage is near */
     SY_UNROLL(1)
     for (sy_u32 base = 0; base < s->n; base += batch) {
-        struct sy_v16 v[SY_BATCH * SY_COLUMNS];
+        struct sy_v16 v[SY_BATCH * SY_COLUMNS_MOST];
         SY_UNROLL(8)
         for (sy_u32 i = 0; i < batch; i++)
             if (base + i < s->n)
                 SY_FOR_COLUMNS(j, columns)
-        v[i * SY_COLUMNS + j] = sy_term16(s, staged, base + i, at + j * SY_LANES * 16u);
+        v[i * columns + j] = sy_term16(s, staged, base + i, at + j * SY_LANES * 16u);
         SY_UNROLL(8)
         for (sy_u32 i = 0; i < batch; i++)
             if (base + i < s->n) {
@@ -87,7 +93,7 @@ SY_DEV void sy_sum_simple(sy_u32 type, sy_u32 staged, struct sy_block *b, const 
                 float weight = weighted ? s->terms[base + i].weight : 0.0f;
                 SY_FOR_COLUMNS(j, columns)
                 {
-                    struct sy_acc a = sy_unpack(type, v[i * SY_COLUMNS + j]);
+                    struct sy_acc a = sy_unpack(type, v[i * columns + j]);
                     if (weighted)
                         a = sy_acc_scale(a, weight);
                     b->sum[j] = sy_acc_add(b->sum[j], a);
@@ -125,47 +131,68 @@ SY_DEV void sy_sum_groups(sy_u32 type, sy_u32 staged, struct sy_block *b, const 
 }
 
 SY_DEV void sy_sum_block(sy_u32 type, sy_u32 staged, const struct sy_span *s, sy_u32 at,
-                         sy_u32 columns)
+                         sy_u32 columns, sy_u32 grouped)
 {
     struct sy_block b;
     SY_FOR_COLUMNS(j, columns)
     {
+        sy_u32 to = at + j * SY_LANES * 16u;
         b.sum[j] = sy_acc_zero();
-        if (s->bias0)
-            b.sum[j] =
-                sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias0 + at + j * SY_LANES * 16u)));
-        if (s->bias1)
-            b.sum[j] =
-                sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias1 + at + j * SY_LANES * 16u)));
+        if (s->bias0 && (!staged || to < s->end))
+            b.sum[j] = sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias0 + to)));
+        if (s->bias1 && (!staged || to < s->end))
+            b.sum[j] = sy_acc_add(b.sum[j], sy_unpack(type, sy_own16(s->bias1 + to)));
     }
-    if (s->grouped)
+    if (grouped)
         sy_sum_groups(type, staged, &b, s, at, columns);
     else
         sy_sum_simple(type, staged, &b, s, at, columns);
     SY_FOR_COLUMNS(j, columns)
-    sy_set16(s->to + at + j * SY_LANES * 16u, sy_pack(type, b.sum[j]));
+    {
+        sy_u32 to = at + j * SY_LANES * 16u;
+        if (!staged || to < s->end)
+            sy_set16(s->to + to, sy_pack(type, b.sum[j]));
+    }
 }
 
-SY_DEV void sy_sum_span(struct sy_ctx *c, sy_u32 type, sy_u32 staged, const struct sy_span *s)
+SY_DEV void sy_sum_span(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
 {
     sy_u32 wide = SY_COLUMNS * 16u, at = s->from;
     SY_UNROLL(1)
-    for (; !staged && SY_COLUMNS > 1 && at + SY_LANES * wide <= s->end; at += SY_LANES * wide)
-        sy_sum_block(type, staged, s, at + c->lane * 16u, SY_COLUMNS);
+    for (; SY_COLUMNS > 1 && at + SY_LANES * wide <= s->end; at += SY_LANES * wide)
+        sy_sum_block(type, 0, s, at + c->lane * 16u, SY_COLUMNS, s->grouped);
     SY_UNROLL(1)
     for (at += c->lane * 16u; at < s->end; at += SY_LANES * 16u)
-        sy_sum_block(type, staged, s, at, 1);
+        sy_sum_block(type, 0, s, at, 1, s->grouped);
+}
+
+/* Groups want twice the registers, and are rare where terms are staged. */
+SY_DEV void sy_sum_staged(struct sy_ctx *c, sy_u32 type, const struct sy_span *s)
+{
+    sy_u32 columns = s->grouped ? 1u : SY_STAGED_COLUMNS, at = s->from + c->lane * 16u;
+    SY_UNROLL(1)
+    for (; at < s->end; at += SY_LANES * columns * 16u)
+        if (s->grouped)
+            sy_sum_block(type, 1, s, at, 1, 1);
+        else
+            sy_sum_block(type, 1, s, at, SY_STAGED_COLUMNS, 0);
 }
 
 /* The type is a constant in each branch. */
 SY_DEV void sy_sum_typed(struct sy_ctx *c, sy_u32 type, sy_u32 staged, const struct sy_span *s)
 {
-    if (type == SY_T_BF16)
-        sy_sum_span(c, SY_T_BF16, staged, s);
+    if (type == SY_T_BF16 && staged)
+        sy_sum_staged(c, SY_T_BF16, s);
+    else if (type == SY_T_F16 && staged)
+        sy_sum_staged(c, SY_T_F16, s);
+    else if (staged)
+        sy_sum_staged(c, SY_T_F32, s);
+    else if (type == SY_T_BF16)
+        sy_sum_span(c, SY_T_BF16, s);
     else if (type == SY_T_F16)
-        sy_sum_span(c, SY_T_F16, staged, s);
+        sy_sum_span(c, SY_T_F16, s);
     else
-        sy_sum_span(c, SY_T_F32, staged, s);
+        sy_sum_span(c, SY_T_F32, s);
 }
 
 /* Bytes [from, end) of to = round(biases + terms). */

@@ -20,6 +20,10 @@ enum {
 
 #define SY_LAT_VIEWS_MAX 8
 
+/* A route's totals are added up in so many copies, so that blocks do not queue for the same words.
+ */
+#define SY_TOTALS_COPIES 8u
+
 /* Rows are counted in chunks: of a source's rows in dispatch, of this rank's tokens in combine. */
 #define SY_CHUNK_SHIFT 6
 #define SY_CHUNK_ROWS (1u << SY_CHUNK_SHIFT)

@@ -62,8 +62,10 @@ SY_STATIC_ASSERT(sizeof(struct sy_job) == 32, "head of a job");
 #define SY_FINISHER_BYTES(steps, topk, slots, slot_bytes)                                          \
     (SY_FINISHER_HEAD(steps, topk) + (slots) * (slot_bytes))
 
-/* A finisher of a dispatch that copies rows has a stage; this stands before it. */
-#define SY_COPIER_HEAD 128u
+/* A finisher of a dispatch that copies rows has slots (a power of two), each with a head: what is
+ * in it, and the places that it goes to. */
+#define SY_COPIER_SLOTS 4u
+#define SY_COPIER_HEAD(topk) SY_ALIGN_UP(32u + ((topk) ? (topk) : 1u) * 4u, 128u)
 
 #define SY_SH_TARGET 64u
 #define SY_SH_CONTROL(ranks) SY_ALIGN_UP(SY_SH_TARGET + (ranks)*8u, 16u)

@@ -15,18 +15,22 @@
 #define PIECE_BYTES 4096u
 #define COMBINE_PIECE_BYTES 8192u
 
-/* What a finishing warp of a combine sums at a time: all its lanes, with the columns that a lane
- * takes (GPU). */
-#define SPLIT_BYTES 2048u
+/* What a pushing warp of a combine sums at a time; a part costs it as much as 4 KB (GPU). */
+#define SUM_BYTES 8192u
+
+/* What a finishing warp of a combine takes at a time: in latency mode one block of columns of all
+ * its lanes, for there are warps enough; else more, as every job costs something (GPU). */
+#define SPLIT_BYTES 7168u
+#define LATENCY_SPLIT_BYTES 2048u
 
 /* Where a finishing warp has slots: what it loads at a time, how many slots it wants to begin at
  * all, and the most that it gets of the shared memory that is left (GPU). */
-#define SLOT_BYTES 2048u
+#define SLOT_BYTES 3584u
 #define SLOTS_LEAST 4u
 #define SLOTS_MOST 32u
 #define STEPS 8u
 
-/* The least stage that is worth copying rows by (GPU). */
+/* The least slot that is worth copying rows by (GPU). */
 #define COPIER_LEAST 1024u
 
 /* Blocks. Below the first three pushing warps pay, from MANY on one each suffices; from BUSY on
@@ -141,7 +145,7 @@ static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, 
     roles(m, w, s);
     if (m->lanes == 1)
         return;
-    s->pushers = blocks < FEW_BLOCKS ? 3 : blocks < MANY_BLOCKS ? 2 : 1;
+    s->pushers = blocks < FEW_BLOCKS ? 5 : blocks < MANY_BLOCKS ? 2 : 1;
     s->stages = 4;
     if (w->quant) {
         s->pushers = 5;
@@ -151,16 +155,17 @@ static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, 
     s->splits = 4;
 }
 
-/* Gives the finishers stages to copy rows by, of what shared memory is left. Ranks may differ: what
+/* Gives the finishers slots to copy rows by, of what shared memory is left. Ranks may differ: what
  * they must agree on does not depend on it. */
 static void add_copiers(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
-    uint64_t left = (m->shared_max - cut->shared_bytes) / s->finishers / 128u * 128u;
-    uint64_t want = SY_COPIER_HEAD + (uint64_t)up(w->row_bytes, 128);
-    if (!m->bulk || !w->copies || !w->receive || left < SY_COPIER_HEAD + COPIER_LEAST)
+    uint64_t all = (m->shared_max - cut->shared_bytes) / s->finishers;
+    uint64_t left = all / SY_COPIER_SLOTS / 128u * 128u; /* of a slot */
+    uint64_t want = SY_COPIER_HEAD(w->topk) + (uint64_t)up(w->row_bytes, 128);
+    if (!m->bulk || !w->copies || !w->receive || left < SY_COPIER_HEAD(w->topk) + COPIER_LEAST)
         return;
-    s->copier_bytes = (uint32_t)(left < want ? left : want);
+    s->copier_bytes = SY_COPIER_SLOTS * (uint32_t)(left < want ? left : want);
     cut->shared_bytes += (uint64_t)s->finishers * s->copier_bytes;
 }
 
@@ -213,14 +218,14 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     s->gather = m->bulk;
     s->pushers = blocks < MANY_BLOCKS ? 2 : 1;
     s->stages = 4;
-    s->split_bytes = s->slot_bytes = SPLIT_BYTES;
+    s->split_bytes = s->slot_bytes = w->latency ? LATENCY_SPLIT_BYTES : SPLIT_BYTES;
     if (m->bulk && w->latency) {
         s->pushers = 4;
         s->stages = 3;
     } else if (m->bulk && w->by_expert) {
-        s->pushers = 6;
-        s->stages = 8;
-        s->parts = (w->row_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+        s->pushers = 7;
+        s->stages = 4;
+        s->parts = (w->row_bytes + SUM_BYTES - 1) / SUM_BYTES;
     }
     s->finishers = least(COMBINE_WARPS - s->signallers - s->pushers, 12);
     if (m->bulk && !w->latency && blocks < BUSY_BLOCKS) {
@@ -243,7 +248,7 @@ static void only_finishers(const struct sy_machine *m, const struct sy_work *w, 
 {
     struct sy_shape *s = &cut->shape;
     s->pushers = s->signallers = 0;
-    s->finishers = (s->slots ? 12 : COMBINE_WARPS) + 1;
+    s->finishers = COMBINE_WARPS + 1;
     do {
         s->finishers--;
         cut->shared_bytes =
@@ -272,13 +277,10 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     return SY_OK;
 }
 
-/* A row per selection crosses the links if the sources fetch, a row per rank if the holders sum;
- * rows that are the same either way cross a little faster when they are pushed, by enough SMs. */
+/* A row per selection crosses the links if the sources fetch, a row per rank if the holders sum. */
 int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w)
 {
-    if (m->lanes == 1)
-        return 1;
-    return !w->by_expert && m->blocks_max < MANY_BLOCKS;
+    return m->lanes == 1 || !w->by_expert;
 }
 
 uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max)

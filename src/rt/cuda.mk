@@ -5,7 +5,7 @@ $(BUILD)/src/rt/jit_sources.o: $(wildcard src/device/* src/layout/*.h src/layout
 
 # Tests that need GPUs; they skip themselves where there are none. scripts/gpu-check runs them.
 GPU_TESTS := $(patsubst tests/gpu/%.c,$(BUILD)/gpu/%,$(wildcard tests/gpu/gpu_*_test.c) \
-               tests/gpu/gpu_conform.c tests/gpu/proof.c)
+               tests/gpu/gpu_conform.c)
 
 .PHONY: gpu-tests
 gpu-tests: $(GPU_TESTS)

@@ -57,8 +57,8 @@ static void batch(struct rounds *r, char *problem)
         rounds_check(r, problem);
 }
 
-/* As a server does: a route for either mode, then batches. Top-8 of 256 experts, rows of as many
- * bytes as 7168 elements of BF16. */
+/* As a server does: a route for either mode, then batches. Top-8 of 256 experts, rows of 7168
+ * elements of BF16. */
 static void run_batches(struct shared *s, int rank, const struct run_engine *engine,
                         sy_group *group)
 {
@@ -73,7 +73,8 @@ static void run_batches(struct shared *s, int rank, const struct run_engine *eng
                                .layout = i ? SY_RANK_MAJOR : SY_TOKEN_MAJOR,
                                .topk = 8,
                                .experts = 256,
-                               .hidden = 3584,
+                               .hidden = 7168,
+                               .bf16 = 1,
                                .tokens_max = 128};
     at = now_ms();
     for (int i = 0; i < 2; i++)

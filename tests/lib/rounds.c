@@ -39,14 +39,47 @@ static void get(struct rounds *r, void *to, const void *from, size_t bytes)
         memcpy(to, from, bytes);
 }
 
+static size_t element_bytes(const struct rounds *r)
+{
+    return r->bf16 ? 2 : sizeof(float);
+}
+
+static sy_tensor rows_tensor(const struct rounds *r, void *memory)
+{
+    return sy_tensor_2d(memory, r->bf16 ? SY_BF16 : SY_F32, r->tokens, r->hidden);
+}
+
+/* Numbers that BF16 has are the upper halves of F32. In place. */
+static void narrow(float *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        uint16_t half;
+        memcpy(&bits, rows + i, sizeof bits);
+        half = (uint16_t)(bits >> 16);
+        memcpy((char *)rows + i * sizeof half, &half, sizeof half);
+    }
+}
+
+static void widen(float *rows, size_t n)
+{
+    while (n-- > 0) {
+        uint16_t half;
+        uint32_t bits;
+        memcpy(&half, (const char *)rows + n * sizeof half, sizeof half);
+        bits = (uint32_t)half << 16;
+        memcpy(rows + n, &bits, sizeof bits);
+    }
+}
+
 int rounds_open(struct rounds *r, char text[512])
 {
     size_t rows = (size_t)(r->tokens_max * r->hidden), ids = (size_t)(r->tokens_max * r->topk);
     sy_route_config config = {
         .size = sizeof config, .mode = r->mode, .layout = r->layout, .topk = r->topk};
     r->ids = take(r, ids * sizeof *r->ids + 16);
-    r->x = take(r, rows * sizeof *r->x + 16);
-    r->out = take(r, rows * sizeof *r->out + 16);
+    r->x = take(r, rows * element_bytes(r) + 16);
+    r->out = take(r, rows * element_bytes(r) + 16);
     r->host_ids = calloc(ids + 1, sizeof *r->host_ids);
     r->host_rows = calloc(rows + 1, sizeof *r->host_rows);
     if (!r->host_ids || !r->host_rows)
@@ -69,6 +102,8 @@ void rounds_close(struct rounds *r)
 
 static float value(const struct rounds *r, uint64_t n, int64_t token, int64_t i)
 {
+    if (r->bf16) /* eight times it is a number that BF16 has */
+        return (float)(((uint64_t)(r->rank * 31 + token * 7 + i) + n * 5) % 32) - 16.0f;
     return (float)((uint64_t)(r->rank * 31 + token * 7 + i) + n) - 1000.0f * (float)(n % 3);
 }
 
@@ -94,7 +129,11 @@ void rounds_fill(struct rounds *r, uint64_t n, int64_t tokens)
             r->host_rows[t * r->hidden + i] = value(r, n, t, i);
     }
     put(r, r->ids, r->host_ids, (size_t)(tokens * r->topk) * sizeof *r->ids);
-    put(r, r->x, r->host_rows, (size_t)(tokens * r->hidden) * sizeof *r->x);
+    if (r->bf16)
+        narrow(r->host_rows, (size_t)(tokens * r->hidden));
+    put(r, r->x, r->host_rows, (size_t)(tokens * r->hidden) * element_bytes(r));
+    if (r->bf16)
+        widen(r->host_rows, (size_t)(tokens * r->hidden));
 }
 
 sy_status rounds_route(struct rounds *r, sy_stream *stream)
@@ -107,14 +146,14 @@ sy_status rounds_route(struct rounds *r, sy_stream *stream)
 sy_status rounds_dispatch(struct rounds *r, sy_tensor *view, sy_stream *stream)
 {
     sy_dispatch_args args = {.size = sizeof args, .view = view, .sms = r->sms};
-    args.x = sy_tensor_2d(r->x, SY_F32, r->tokens, r->hidden);
+    args.x = rows_tensor(r, r->x);
     return sy_dispatch(r->route, &args, stream);
 }
 
 sy_status rounds_combine(struct rounds *r, const sy_tensor *view, sy_stream *stream)
 {
     sy_combine_args args = {.size = sizeof args, .x = *view, .sms = r->sms};
-    args.out = sy_tensor_2d(r->out, SY_F32, r->tokens, r->hidden);
+    args.out = rows_tensor(r, r->out);
     return sy_combine(r->route, &args, stream);
 }
 
@@ -149,7 +188,9 @@ int rounds_check(struct rounds *r, char text[512])
     int wrong = 0;
     if (!got)
         abort();
-    get(r, got, r->out, rows * sizeof *got);
+    get(r, got, r->out, rows * element_bytes(r));
+    if (r->bf16)
+        widen(got, rows);
     for (int64_t t = 0; t < r->tokens && !wrong; t++) {
         const float n = (float)destinations(r, t);
         for (int64_t i = 0; i < r->hidden && !wrong; i++) {

@@ -18,12 +18,13 @@ struct rounds {
     int mode, layout; /* throughput with any layout, latency with SY_RANK_MAJOR  */
     int topk, experts, hidden;
     int64_t tokens_max;
-    int sms; /* of each call; 0: the group's */
+    int sms;  /* of each call; 0: the group's */
+    int bf16; /* rows of BF16 instead of F32  */
 
     sy_route *route;
     int64_t tokens; /* of the batch that was filled in                         */
     int32_t *ids;   /* in the engine's memory, like the next two               */
-    float *x, *out;
+    void *x, *out;
     int32_t *host_ids; /* what was filled in                                      */
     float *host_rows;
 };
