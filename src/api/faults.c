@@ -60,11 +60,14 @@ static uint32_t not_begun(sy_group *group, const struct sy_fault_record *record)
 /* Has a kernel of this rank told of a fault, its own or one that it heard of? */
 static void look_for_faults(sy_group *group)
 {
-    const struct sy_fault_record *told = &group->dev.report->fault;
+    const uint64_t *told = (const uint64_t *)&group->dev.report->fault;
+    uint64_t words[sizeof(struct sy_fault_record) / 8] = {__atomic_load_n(told, __ATOMIC_ACQUIRE)};
     struct sy_fault_record record;
-    if (!__atomic_load_n(&told->what, __ATOMIC_ACQUIRE))
+    if (!(uint32_t)words[0]) /* what; it is written last */
         return;
-    record = *told;
+    for (size_t i = 1; i < sizeof words / sizeof *words; i++)
+        words[i] = __atomic_load_n(told + i, __ATOMIC_RELAXED);
+    memcpy(&record, words, sizeof record);
     if (is_wait(record.what) && record.culprit == UINT32_MAX)
         record.culprit = not_begun(group, &record);
     if (is_wait(record.what) && sy_jury_is_gone(&group->jury, record.culprit) == SY_GONE_LEFT)
@@ -106,37 +109,52 @@ static void tick(void *context)
 /* A number that is an expert after all was one too many in a map. */
 static void describe_notice(const sy_group *group, const struct sy_notice *n)
 {
-    int32_t value = (int32_t)n->value, experts = (int32_t)group->dev.experts;
+    int32_t value = (int32_t)(n->what >> 32), experts = (int32_t)group->dev.experts;
+    uint32_t rank = (uint32_t)n->whose, token = (uint32_t)(n->whose >> 32);
+    uint32_t slot = (uint32_t)n->what;
     if (value >= 0 && value < experts)
         sy_fail(SY_BAD_ROUTE,
                 "rank %u, token %u: its map has more experts than top-k; %d and later ones do not "
                 "count",
-                n->rank, n->token, (int)value);
+                rank, token, (int)value);
     else if (value == INT32_MAX || value == INT32_MIN)
-        sy_fail(SY_BAD_ROUTE, "rank %u, token %u, k %u: %d or beyond is no expert (0 to %d)",
-                n->rank, n->token, n->slot, (int)value, (int)experts - 1);
+        sy_fail(SY_BAD_ROUTE, "rank %u, token %u, k %u: %d or beyond is no expert (0 to %d)", rank,
+                token, slot, (int)value, (int)experts - 1);
     else
         sy_fail(SY_BAD_ROUTE,
-                "rank %u, token %u, k %u: %d is no expert (0 to %d); it counted as -1", n->rank,
-                n->token, n->slot, (int)value, (int)experts - 1);
+                "rank %u, token %u, k %u: %d is no expert (0 to %d); it counted as -1", rank, token,
+                slot, (int)value, (int)experts - 1);
+}
+
+/* With the lock held: is there a notice that has not been taken, and whole? One that a kernel is
+ * writing is taken next time. */
+static int read_notice(sy_group *group, struct sy_notice *n)
+{
+    const struct sy_notice *told = &group->dev.report->notice;
+    n->seq = __atomic_load_n(&told->seq, __ATOMIC_ACQUIRE);
+    if (n->seq == group->notices || n->seq % 2)
+        return 0;
+    n->whose = __atomic_load_n(&told->whose, __ATOMIC_ACQUIRE);
+    n->what = __atomic_load_n(&told->what, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&told->seq, __ATOMIC_RELAXED) != n->seq)
+        return 0;
+    group->notices = n->seq;
+    return 1;
 }
 
 /* Ids out of range are reported once, and the group goes on. */
 static sy_status take_notice(sy_group *group, sy_fault *fault)
 {
-    const struct sy_notice *notice = &group->dev.report->notice;
-    struct sy_notice copy;
+    struct sy_notice notice;
     char text[256];
     size_t size = fault ? fault->size : 0;
     int news;
     pthread_mutex_lock(&group->lock);
-    news = __atomic_load_n(&notice->seq, __ATOMIC_ACQUIRE) != group->notices;
-    copy = *notice;
-    group->notices = copy.seq;
+    news = read_notice(group, &notice);
     pthread_mutex_unlock(&group->lock);
     if (!news)
         return SY_OK;
-    describe_notice(group, &copy);
+    describe_notice(group, &notice);
     sy_log(&group->log, SY_LOG_WARN, "%s", sy_last_error());
     if (fault) {
         strncpy(text, sy_last_error(), sizeof text - 1);
@@ -144,8 +162,8 @@ static sy_status take_notice(sy_group *group, sy_fault *fault)
         memset(fault, 0, sizeof *fault);
         fault->size = size;
         fault->status = SY_BAD_ROUTE;
-        fault->culprit = (int32_t)copy.rank;
-        fault->reporter = (int32_t)copy.rank;
+        fault->culprit = (int32_t)(uint32_t)notice.whose;
+        fault->reporter = (int32_t)(uint32_t)notice.whose;
         memcpy(fault->text, text, sizeof text);
     }
     return SY_BAD_ROUTE;

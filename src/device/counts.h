@@ -150,18 +150,22 @@ SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d, const str
                              const sy_u32 *heard)
 {
     struct sy_notice *notice = &d->report->notice;
+    sy_u64 seq;
+    sy_u32 value;
     if (c->lane)
         return;
     for (sy_u32 s = 0; s < SY_RANKS(d); s++) {
         sy_u32 bad = sy_announced(d, heard, s, SY_COUNT_BAD);
         if (!bad)
             continue;
-        notice->rank = s;
-        notice->token = (bad - 1) / SY_TOPK(r);
-        notice->slot = (bad - 1) % SY_TOPK(r);
-        notice->value = sy_announced(d, heard, s, SY_COUNT_VALUE);
+        seq = notice->seq; /* nobody else writes it */
+        value = sy_announced(d, heard, s, SY_COUNT_VALUE);
+        sy_put64(&notice->seq, seq + 1);
         sy_fence_publish(c);
-        sy_put64(&notice->seq, notice->seq + 1);
+        sy_put64(&notice->whose, (sy_u64)((bad - 1) / SY_TOPK(r)) << 32 | s);
+        sy_put64(&notice->what, (sy_u64)value << 32 | (bad - 1) % SY_TOPK(r));
+        sy_fence_publish(c);
+        sy_put64(&notice->seq, seq + 2);
         return;
     }
 }

@@ -124,13 +124,12 @@ enum sy_fault_what {
     SY_FAULT_KINDS = 15
 };
 
-/* Ids out of range, told to the host once per route. seq is written last. */
+/* Ids out of range, told to the host once per route. A host that reads while the next one is
+ * written sees an odd seq, or another one afterwards. */
 struct sy_notice {
-    sy_u64 seq; /* how many so far */
-    sy_u32 rank;
-    sy_u32 token;
-    sy_u32 slot;
-    sy_u32 value;
+    sy_u64 seq;   /* goes up by one before the words change, and by one after it */
+    sy_u64 whose; /* rank, token << 32 */
+    sy_u64 what;  /* k, value << 32    */
 };
 
 /* What kernels tell their own host, in memory of the host that both reach: the host learns of

@@ -149,7 +149,7 @@ static void set_field(sy_group_config *c, const struct bad_field *f)
 
 static void bad_configurations(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     for (size_t i = 0; i < sizeof bad_fields / sizeof *bad_fields; i++) {
         const struct bad_field *f = bad_fields + i;
         sy_group_sizes sizes = {.size = sizeof sizes};
@@ -335,7 +335,7 @@ static void null_arguments(void)
 
 static void ids(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     sy_group_config c;
     sy_group *group = NULL;
     sy_id id;
@@ -376,7 +376,7 @@ static void destroy_with_objects(void)
 /* A group whose other rank does not come: the deadline holds, and the text says who. */
 static void nobody_comes(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     uint64_t begin = crew_now_ns();
     sy_group_config c;
     sy_group *group = NULL;
@@ -685,7 +685,7 @@ static void allocator(void)
 {
     struct counter counter = {0};
     sy_allocator a = {&counter, count_alloc, count_free};
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     long calls;
     WORKS(live(&a));
     calls = counter.calls;
@@ -774,7 +774,7 @@ static void log_levels(void)
 
 static void groups_in_a_row(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     for (int i = 0; i < 50; i++) {
         sy_group *group = crew_alone();
         if (!group)

@@ -762,7 +762,7 @@ static void nothing(void)
 
 int main(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     crew_fill(&good, 0, 2);
     group = crew_alone();
     if (!group)

@@ -89,7 +89,7 @@ static void act_odd_field(struct crew_seat *seat)
 
 static void configurations(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     for (size_t i = 0; i < sizeof odd_fields / sizeof *odd_fields; i++) {
         const struct odd_field *f = odd_fields + i;
         struct crew crew = {.ranks = 3, .act = act_odd_field, .detail = f};
@@ -320,6 +320,8 @@ static void act_different(struct crew_seat *seat)
         status = sy_dispatch(route, &w->b.dispatch, NULL);
     if (status == SY_OK && what >= SUM_TYPE)
         status = sy_stream_sync(group, NULL);
+    if (what >= SUM_TYPE) /* nobody is told of the combine while it waits for the dispatch */
+        pthread_barrier_wait(&seat->crew->meeting);
     WANT(seat, status == SY_OK || what < SUM_TYPE, "before the combine: %s", sy_last_error());
     if (status == SY_OK)
         status = sy_combine(route, &w->b.combine, NULL);
@@ -337,7 +339,7 @@ static void act_different(struct crew_seat *seat)
 
 static void differences(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     for (int mode = SY_THROUGHPUT; mode <= SY_LATENCY; mode++) {
         for (int what = SAME; what < DIFFERENCES; what++) {
             struct crew crew = {.ranks = 3, .act = act_different, .number = mode << 8 | what};
@@ -442,7 +444,7 @@ static int may_time_out(enum order what, int mode)
 
 static void orders(void)
 {
-    struct crew_left before = crew_left();
+    struct crew_left before = crew_before();
     for (int mode = SY_THROUGHPUT; mode <= SY_LATENCY; mode++) {
         for (int what = DISPATCHES; what < ORDERS; what++) {
             uint64_t timeout_ns = 500000000ull * CREW_SLOW, begin = crew_now_ns();

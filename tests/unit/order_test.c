@@ -362,6 +362,8 @@ static void act_leave(struct crew_seat *seat)
             crew_sleep_ms(30); /* the others wait in the operation */
         WANT_OK(seat, sy_route_destroy(route));
         WANT_OK(seat, sy_group_destroy(group));
+        if (seat->crew->number == LEFT_IDLE)
+            pthread_barrier_wait(&seat->crew->meeting);
         pthread_barrier_wait(&seat->crew->meeting);
         free(b);
         return;
@@ -376,12 +378,11 @@ static void act_leave(struct crew_seat *seat)
         crew_keep(seat, sy_group_barrier(group));
     } else if (seat->crew->number == LEFT_BARRIER) {
         crew_keep(seat, sy_group_barrier(group));
-        pthread_barrier_wait(&seat->crew->meeting);
     } else {
         WANT_OK(seat, sy_dispatch(route, &b->dispatch, NULL));
         crew_keep(seat, sy_stream_sync(group, NULL));
-        pthread_barrier_wait(&seat->crew->meeting);
     }
+    pthread_barrier_wait(&seat->crew->meeting); /* nobody else leaves before all have looked */
     WANT_OK(seat, sy_route_destroy(route));
     WANT_OK(seat, sy_group_destroy(group));
     free(b);
@@ -394,7 +395,7 @@ static void leavers(void)
                             .act = act_leave,
                             .number = number,
                             .timeout_ns = number == LEFT_DISPATCH ? 300000000 * CREW_SLOW : 0};
-        struct crew_left before = crew_left();
+        struct crew_left before = crew_before();
         uint64_t begin = crew_now_ns();
         crew_play(&crew);
         CHECK(crew_agrees(&crew, 1, SY_PEER_LOST, "rank 1"), "leaving, way %d", number);
@@ -489,7 +490,7 @@ static void aborts(void)
 {
     for (int number = 0; number < 2; number++) {
         struct crew crew = {.ranks = 3, .act = act_abort, .number = number};
-        struct crew_left before = crew_left();
+        struct crew_left before = crew_before();
         crew_play(&crew);
         CHECK(crew_agrees(&crew, -1, SY_ABORTED, "rank 2 called sy_group_abort()"), "abort %d",
               number);
