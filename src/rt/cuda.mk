@@ -25,11 +25,17 @@ $(BUILD)/tests/nvtx_recorder.so: tests/unit/nvtx_recorder.c
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 
 # Every kernel for every kind of GPU, compiled without one.
-.PHONY: check-nvrtc
+.PHONY: check-nvrtc check-lanes
 check-nvrtc: $(BUILD)/nvrtc/nvrtc_check
+	@mkdir -p $(BUILD)/nvrtc/cubins && rm -f $(BUILD)/nvrtc/cubins/*
 	@if lib=$$(scripts/nvrtc-find $(BUILD)/nvrtc/lib); then \
-	    LD_LIBRARY_PATH=$$lib:$$LD_LIBRARY_PATH $< tests/nvrtc/limits.txt; \
+	    LD_LIBRARY_PATH=$$lib:$$LD_LIBRARY_PATH $< tests/nvrtc/limits.txt $(BUILD)/nvrtc/cubins; \
 	else echo "skip nvrtc: see above"; echo "0 passed, 0 failed, 1 skipped"; fi
+
+# What the compiler has made of the collectives in them; after check-nvrtc.
+check-lanes:
+	@python3 tests/nvrtc/lanes.py "$$(scripts/nvrtc-find $(BUILD)/nvrtc/lib nvdisasm)" \
+	        $(BUILD)/nvrtc/cubins
 
 $(BUILD)/nvrtc/nvrtc_check: $(BUILD)/tests/nvrtc/nvrtc_check.o $(BUILD)/libswitchyard.a
 	@mkdir -p $(@D)

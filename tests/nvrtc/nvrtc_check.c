@@ -1,10 +1,11 @@
 /* nvrtc_check.c - every kernel compiled for every kind of GPU, without a GPU.
  *
- *     nvrtc_check LIMITS
+ *     nvrtc_check LIMITS [FOLDER]
  *
  * Compiles with NVRTC what the library would compile at run time: each kernel for any shape, and
  * specialised for shapes that matter. One line per variant and target with what it takes; a line of
- * LIMITS (see there) says how much that may be. Without NVRTC it skips, and says why. */
+ * LIMITS (see there) says how much that may be. The compiled kernels are left in FOLDER, for
+ * lanes.py. Without NVRTC it skips, and says why. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ struct result {
 };
 
 static struct result results[SHAPES][TARGETS];
+static const char *folder; /* NULL: nowhere */
 
 static struct sy_variant variant_of(const struct shape *s)
 {
@@ -113,6 +115,18 @@ static void read_report(struct result *r, const char *log)
     }
 }
 
+/* 0: it could not. */
+static int leave(const struct shape *s, int sm, const void *cubin, size_t bytes)
+{
+    char path[1024];
+    FILE *f;
+    int good;
+    snprintf(path, sizeof path, "%s/%s sm_%d.cubin", folder, s->name, sm);
+    f = fopen(path, "wb");
+    good = f && fwrite(cubin, 1, bytes, f) == bytes;
+    return f && fclose(f) == 0 && good;
+}
+
 static void compile(const struct shape *s, int sm, struct result *r)
 {
     const char *options[SY_JIT_OPTIONS + 1];
@@ -127,6 +141,10 @@ static void compile(const struct shape *s, int sm, struct result *r)
         snprintf(r->text, sizeof r->text, "%s", sy_last_error());
     else if (log)
         read_report(r, log);
+    if (r->status == SY_OK && folder && !leave(s, sm, cubin, r->bytes)) {
+        r->status = SY_SYSTEM;
+        snprintf(r->text, sizeof r->text, "cannot be written to %s", folder);
+    }
     sy_os->free(cubin);
     sy_os->free(log);
 }
@@ -231,6 +249,7 @@ int main(int argc, char **argv)
         printf("skip nvrtc: %s\n0 passed, 0 failed, 1 skipped\n", sy_last_error());
         return 0;
     }
+    folder = argc > 2 ? argv[2] : NULL;
     printf("NVRTC %d.%d\n", version.major, version.minor);
     compile_all();
     for (int i = 0; i < SHAPES; i++)
