@@ -93,6 +93,16 @@ int sy_link_peer_user(int fd, uid_t *user)
     return who.uid == sy_os->user();
 }
 
+uint64_t sy_link_network(int fd)
+{
+    uint64_t cookie;
+    socklen_t bytes = sizeof cookie;
+    if (sy_os->get_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &bytes) ||
+        bytes != sizeof cookie)
+        return 0;
+    return cookie;
+}
+
 void sy_link_tune_tcp(int fd)
 {
     const int on = 1, idle_s = 10, every_s = 5, times = 3;

@@ -28,6 +28,9 @@ int sy_link_gone(int error);
  * not say. */
 int sy_link_peer_user(int fd, uid_t *user);
 
+/* Two network namespaces of a machine differ in it. 0: unknown (Linux before 5.14). */
+uint64_t sy_link_network(int fd);
+
 /* Small messages leave at once, and a host that vanished is noticed within half a minute. Without
  * it the deadlines still hold, so a refusal is no error. */
 void sy_link_tune_tcp(int fd);

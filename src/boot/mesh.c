@@ -199,12 +199,18 @@ static sy_status prepare(struct sy_mesh *m)
     m->listener = sy_fd_socket(AF_UNIX, SOCK_SEQPACKET, 0);
     if (m->listener < 0)
         return sy_fail_errno("socket for the mesh");
+    m->card.network = sy_link_network(m->listener);
     bytes = name_of(&m->card, &at);
     if (sy_os->bind(m->listener, (const void *)&at, bytes))
         return sy_fail_errno("bind for the mesh");
     if (sy_os->listen(m->listener, QUEUE_MAX))
         return sy_fail_errno("listen for the mesh");
     return SY_OK;
+}
+
+static int other_network(const struct sy_card *a, const struct sy_card *b)
+{
+    return a->network && b->network && a->network != b->network;
 }
 
 /* On all ranks alike: they have the same cards. */
@@ -214,13 +220,15 @@ static sy_status compare_machines(struct sy_mesh *m)
     sy_card_read(m->cards, &first);
     for (int32_t i = 1; i < m->ranks; i++) {
         sy_card_read(m->cards + (size_t)i * SY_CARD_BYTES, &card);
-        if (!strcmp(first.machine, card.machine))
+        if (!strcmp(first.machine, card.machine) && !other_network(&first, &card))
             continue;
         m->boot->culprit = i;
         return sy_fail(SY_UNSUPPORTED,
-                       "rank %d is on another machine; all ranks of this group must be on that of "
-                       "rank 0",
-                       i);
+                       "rank %d is %s than rank 0; groups are on one machine and in one network "
+                       "namespace",
+                       i,
+                       strcmp(first.machine, card.machine) ? "on another machine"
+                                                           : "in another network namespace");
     }
     return SY_OK;
 }
@@ -249,6 +257,25 @@ static sy_status check_user(int fd, int32_t rank)
     return SY_OK;
 }
 
+/* After a put_packet() that failed. */
+static sy_status not_sent(const char *what, int32_t rank)
+{
+    if (sy_link_gone(errno))
+        return sy_fail(SY_PEER_LOST, "rank %d has ended", rank);
+    return sy_fail_errno(what);
+}
+
+/* Nobody has the name that the rank listened at. */
+static sy_status nobody_there(const struct sy_mesh *m, int32_t rank, const struct sy_card *card)
+{
+    if (card->network && m->card.network) /* the same, or compare_machines() would have said so */
+        return sy_fail(SY_PEER_LOST, "rank %d has ended", rank);
+    return sy_fail(SY_UNSUPPORTED,
+                   "rank %d cannot be reached: it has ended, or is on another machine or in "
+                   "another network namespace",
+                   rank);
+}
+
 /* SY_NOT_READY: that rank's queue is full. */
 static sy_status connect_one(struct sy_mesh *m, int32_t rank)
 {
@@ -267,10 +294,7 @@ static sy_status connect_one(struct sy_mesh *m, int32_t rank)
         int error = errno;
         close_peer(p);
         if (error == ECONNREFUSED)
-            return sy_fail(SY_UNSUPPORTED,
-                           "rank %d cannot be reached: it is on another machine or in another "
-                           "network namespace",
-                           rank);
+            return nobody_there(m, rank, &card);
         if (sy_link_later(error))
             return sy_os->now_ns() < m->deadline_ns
                        ? SY_NOT_READY
@@ -281,7 +305,7 @@ static sy_status connect_one(struct sy_mesh *m, int32_t rank)
     SY_TRY(check_user(p->fd, rank));
     sy_intro_write(&intro, m->key, data);
     if (put_packet(p->fd, data, sizeof data, -1) != (ssize_t)sizeof data)
-        return sy_fail_errno("introduction to a peer");
+        return not_sent("introduction to a peer", rank);
     return SY_OK;
 }
 
@@ -313,7 +337,7 @@ static sy_status meet(struct sy_mesh *m, int fd)
     intro.answer = 1;
     sy_intro_write(&intro, m->key, data);
     if (put_packet(fd, data, SY_INTRO_BYTES, -1) != SY_INTRO_BYTES)
-        return sy_fail_errno("answer to a peer");
+        return not_sent("answer to a peer", intro.to);
     return SY_OK;
 }
 

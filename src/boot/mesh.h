@@ -22,7 +22,7 @@ struct sy_mesh;
 
 /* boot is borrowed until sy_mesh_exchange_fds() was called for the last time. deadline_ns: on the
  * monotonic clock, for what is local; 0: the bootstrap's timeout from now. SY_UNSUPPORTED: a rank
- * is on another machine. */
+ * is on another machine or in another network namespace. */
 sy_status sy_mesh_open(struct sy_boot *boot, uint64_t deadline_ns, struct sy_mesh **mesh);
 
 /* my_fd is borrowed. fds[r] becomes a new descriptor of what rank r gave, closed on exec, which the

@@ -293,6 +293,7 @@ void sy_card_write(const struct sy_card *card, uint8_t out[SY_CARD_BYTES])
     memcpy(out, card->machine, 40);
     memcpy(out + 40, card->name, 16);
     memcpy(out + 56, card->token, 16);
+    put64(out + 72, card->network);
 }
 
 void sy_card_read(const uint8_t in[SY_CARD_BYTES], struct sy_card *card)
@@ -300,6 +301,7 @@ void sy_card_read(const uint8_t in[SY_CARD_BYTES], struct sy_card *card)
     take_text(card->machine, sizeof card->machine, in, 40);
     memcpy(card->name, in + 40, 16);
     memcpy(card->token, in + 56, 16);
+    card->network = get64(in + 72);
 }
 
 void sy_intro_write(const struct sy_intro *intro, const uint8_t key[SY_MAC_BYTES],

@@ -122,14 +122,15 @@ void sy_word_write(int32_t status, const char *text, uint8_t out[SY_WORD_BYTES])
 int sy_word_read(const uint8_t in[SY_WORD_BYTES], int32_t *status, char text[SY_WORD_TEXT]);
 
 /* ---- 4. Mesh packets ----------------------------------------------------------------------------
- * card (all-gathered): machine 40, name 16, token 16. intro: magic 8, from 4, to 4, mac 32; the mac
- * is keyed with the hash of all cards. note: magic 8, kind 4, status 4; TOLD has the teller's kind
- * instead of a status, and data behind it. */
-#define SY_CARD_BYTES 72
+ * card (all-gathered): machine 40, name 16, token 16, network 8. intro: magic 8, from 4, to 4, mac
+ * 32; the mac is keyed with the hash of all cards. note: magic 8, kind 4, status 4; TOLD has the
+ * teller's kind instead of a status, and data behind it. */
+#define SY_CARD_BYTES 80
 struct sy_card {
     char machine[40]; /* the kernel's boot id, ends with a zero byte */
     uint8_t name[16]; /* of the listening socket, random */
     uint8_t token[16];
+    uint64_t network; /* the kernel's number of the network namespace; 0: unknown */
 };
 
 void sy_card_write(const struct sy_card *card, uint8_t out[SY_CARD_BYTES]);

@@ -306,6 +306,8 @@ static void act_all(const struct scene *scene, int rank)
     if (status == SY_OK)
         memset(heap, rank, 60000);
     record(rank, status);
+    atomic_fetch_add(&sh->step[0], 1); /* nobody dies before all have come so far */
+    wait_step(0, scene->ranks);
     if (status != SY_OK || pthread_create(&thread, NULL, kill_later, &after_us))
         return;
     while (status == SY_OK || status == SY_PEER_LOST)

@@ -282,6 +282,22 @@ static ssize_t cheat(int to, const struct msghdr *m)
     return sy_os_real.sendmsg(to, &mine);
 }
 
+static int other_network(int fd, int level, int name, void *value, socklen_t *bytes)
+{
+    int result = sy_os_real.get_option(fd, level, name, value, bytes);
+    if (name == SO_NETNS_COOKIE && !result)
+        ++*(uint64_t *)value;
+    return result;
+}
+
+static int no_network(int fd, int level, int name, void *value, socklen_t *bytes)
+{
+    if (name != SO_NETNS_COOKIE)
+        return sy_os_real.get_option(fd, level, name, value, bytes);
+    errno = ENOPROTOOPT;
+    return -1;
+}
+
 static void act_odd(const struct scene *scene, int rank)
 {
     static struct sy_os os;
@@ -292,6 +308,10 @@ static void act_odd(const struct scene *scene, int rank)
     os = sy_os_real;
     if (odd && scene->number == -1)
         os.read_file = other_machine;
+    if (odd && scene->number == -3)
+        os.get_option = other_network;
+    if (odd && scene->number == -4)
+        os.get_option = no_network;
     if (odd && scene->number > 0) {
         cheat_kind = scene->number;
         os.sendmsg = cheat;
@@ -306,9 +326,12 @@ static void act_odd(const struct scene *scene, int rank)
         status = sy_mesh_exchange_fds(mesh, give, fds);
     record(rank, status);
     sh->results[rank].culprit = boot ? boot->culprit : -2;
-    for (int r = 0; r < scene->ranks && mesh; r++)
-        if (fds[r] >= 0)
+    for (int r = 0; r < scene->ranks && mesh; r++) {
+        if (status == SY_OK && r != rank)
+            close(fds[r]);
+        else if (status != SY_OK && fds[r] >= 0)
             record(rank, sy_fail(SY_STATE, "descriptor %d of a failed exchange", fds[r]));
+    }
     sy_mesh_close(mesh);
     sy_boot_close(boot);
 }
@@ -320,6 +343,8 @@ static void odd_ranks(void)
         const char *name, *text;
     } cases[] = {
         {-1, SY_UNSUPPORTED, "another machine", "rank 2 is on another machine"},
+        {-3, SY_UNSUPPORTED, "another network", "rank 2 is in another network namespace"},
+        {-4, SY_OK, "a system that does not tell its networks", ""},
         {-2, SY_INVALID, "no descriptor", "rank 2: there is no descriptor to give"},
         {TWO_FDS, SY_PROTOCOL, "two descriptors", "rank 2 sent something else"},
         {TEN_FDS, SY_PROTOCOL, "ten descriptors", "rank 2 sent something else"},
