@@ -205,8 +205,8 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
     return SY_OK;
 }
 
-/* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight:
- * by bulk copies into shared memory while blocks are few, else by many warps (GPU). */
+/* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight,
+ * by many warps (GPU). */
 static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
                           uint32_t blocks)
 {
@@ -228,12 +228,6 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
         s->parts = (w->row_bytes + SUM_BYTES - 1) / SUM_BYTES;
     }
     s->finishers = least(COMBINE_WARPS - s->signallers - s->pushers, 12);
-    if (m->bulk && !w->latency && blocks < BUSY_BLOCKS) {
-        s->slots = SLOTS_LEAST;
-        s->steps = w->topk <= 16 ? STEPS : 2;
-        s->split_bytes = up((w->row_bytes + 1) / 2, 128);
-        s->slot_bytes = least(SLOT_BYTES, s->split_bytes);
-    }
     s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
 }
 
@@ -243,17 +237,32 @@ static uint64_t finishers_bytes(const struct sy_work *w, const struct sy_shape *
            SY_FINISHER_BYTES((uint64_t)s->steps, w->topk, (uint64_t)s->slots, s->slot_bytes);
 }
 
-/* This rank's rows are fetched: nothing is pushed here. What other ranks must agree on stays. */
+/* This rank's rows are fetched: nothing is pushed here, and the memory of the stages is free. What
+ * other ranks must agree on stays. While blocks are few, sums are read ahead by bulk loads into
+ * slots, of as much memory as there is: rows that were pushed lie near, and pushing needs the
+ * memory more (GPU). */
 static void only_finishers(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
     s->pushers = s->signallers = 0;
+    if (m->bulk && !w->latency && cut->blocks < BUSY_BLOCKS) {
+        s->slots = SLOTS_LEAST;
+        s->steps = w->topk <= 16 ? STEPS : 2;
+        s->split_bytes = up((w->row_bytes + 1) / 2, 128);
+        s->slot_bytes = least(SLOT_BYTES, s->split_bytes);
+        s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+    }
     s->finishers = COMBINE_WARPS + 1;
     do {
         s->finishers--;
         cut->shared_bytes =
             SY_SH_BYTES((uint64_t)w->ranks, 0, s->stages, s->stage_bytes) + finishers_bytes(w, s);
     } while (s->finishers > 1 && cut->shared_bytes > m->shared_max);
+    while (s->slots && s->slots < SLOTS_MOST &&
+           cut->shared_bytes + (uint64_t)s->finishers * s->slot_bytes <= m->shared_max) {
+        cut->shared_bytes += (uint64_t)s->finishers * s->slot_bytes;
+        s->slots++;
+    }
 }
 
 sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
@@ -268,11 +277,6 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     pieces(m, s, COMBINE_PIECE_BYTES);
     if (w->pull && m->lanes > 1)
         only_finishers(m, w, cut);
-    while (s->slots && s->slots < SLOTS_MOST &&
-           cut->shared_bytes + (uint64_t)s->finishers * s->slot_bytes <= m->shared_max) {
-        cut->shared_bytes += (uint64_t)s->finishers * s->slot_bytes;
-        s->slots++;
-    }
     only_needed(w, cut);
     return SY_OK;
 }
