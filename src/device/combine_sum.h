@@ -297,9 +297,9 @@ SY_DEV int sy_co_job(struct sy_ctx *c, const struct sy_co *o, struct sy_finisher
         return 0;
     span.terms = sy_job_terms(u);
     span.n = u->n;
-    span.grouped = u->grouped;
+    span.grouped = sy_by_expert(SY_LAYOUT(&a->r)) && u->grouped; /* or less is compiled */
     span.weighted = a->weighted;
-    span.staged = span.n <= a->s.slots && a->s.slots;
+    span.staged = !o->latency && span.n <= a->s.slots && a->s.slots;
     span.stages = a->s.slots;
     span.stage_bytes = a->s.slot_bytes;
     span.ring = sy_slots_of(o, f);

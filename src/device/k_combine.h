@@ -144,12 +144,12 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
 
 SY_DEV void sy_k_combine(struct sy_ctx *c, const struct sy_combine_kargs *a)
 {
-    sy_u32 channel = a->r.latency ? SY_CH_LCOMBINE : SY_CH_TCOMBINE;
+    sy_u32 channel = SY_LATENCY(&a->r) ? SY_CH_LCOMBINE : SY_CH_TCOMBINE;
     struct sy_op op = sy_op_begin(&a->d, channel, (int)a->send);
     struct sy_co o;
     o.a = a;
     o.op = &op;
-    o.latency = a->r.latency;
+    o.latency = SY_LATENCY(&a->r);
     o.half = SY_PLANT(PARITY_PER_HANDLE) ? 0 : (sy_u32)op.epoch & 1u;
     o.sh = sy_shared_carve(c, &a->s, SY_RANKS(&a->d));
     o.rows_of = o.sh.target;

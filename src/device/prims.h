@@ -96,6 +96,11 @@
 #else
 #define SY_TYPE(a) ((a)->type)
 #endif
+#ifdef SY_CONST_LATENCY
+#define SY_LATENCY(r) ((sy_u32)(SY_CONST_LATENCY))
+#else
+#define SY_LATENCY(r) ((r)->latency)
+#endif
 #ifdef SY_CONST_ROW_BYTES
 #define SY_ROW_BYTES(o) ((sy_u32)(SY_CONST_ROW_BYTES))
 #else

@@ -14,7 +14,8 @@
     SY_CONST(QUANT)                                                                                \
     SY_CONST(WORK)                                                                                 \
     SY_CONST(ROW_BYTES)                                                                            \
-    SY_CONST(TYPE)
+    SY_CONST(TYPE)                                                                                 \
+    SY_CONST(LATENCY)
 
 enum {
 #define SY_CONST(name) SY_CONST_OF_##name,

@@ -43,6 +43,7 @@ static const struct shape {
     {"ldispatch slabs+f8", SY_KERNEL_ldispatch, 0, SY_EXPERT_SLABS, SY_QUANT_F8, 1, 7168},
     {"combine any", SY_KERNEL_combine, 1, 0, 0, 0, 0},
     {"combine token", SY_KERNEL_combine, 0, SY_TOKEN_MAJOR, 0, 0, 0},
+    {"combine rank", SY_KERNEL_combine, 0, SY_RANK_MAJOR, 0, 0, 0},
     {"combine packed", SY_KERNEL_combine, 0, SY_EXPERT_PACKED, 0, 0, 0},
     {"probe any", SY_KERNEL_probe, 1, 0, 0, 0, 0},
     {"flags any", SY_KERNEL_flags, 1, 0, 0, 0, 0},
@@ -71,6 +72,7 @@ static struct sy_variant variant_of(const struct shape *s)
     struct sy_dev d = {.ranks = 8};
     struct sy_dev_route r = {.topk = 8, .fan = 8, .layout = s->layout};
     struct sy_outputs out = {.work = s->work, .row_bytes = s->row_bytes};
+    r.latency = s->layout == SY_RANK_MAJOR;
     memset(&a, 0, sizeof a);
     if (s->any)
         return sy_variant_general(s->kernel);
