@@ -310,6 +310,7 @@ static void make_dispatch(struct sim_rank_state *r, struct operation *o)
     memset(a, 0, sizeof *a);
     a->size = sizeof *a;
     a->quant = plan->quant;
+    a->sms = o->step.sms;
     a->x = matrix(in->x, plan->type, T, plan->hidden);
     if (plan->scale_words)
         a->scales = matrix(in->scales, plan->scale_type, T, plan->scale_words);
@@ -334,6 +335,7 @@ static void make_combine(struct sim_rank_state *r, struct operation *o)
     memset(a, 0, sizeof *a);
     a->size = sizeof *a;
     o->sum_x = rows_at(r, plan->sum_place[r->rank], o->sum_x, n * row);
+    a->sms = o->step.sms;
     o->fill = in->sum_x;
     o->fill_bytes = (size_t)(n * row);
     a->x = matrix(o->sum_x, plan->sum_type, n, plan->sum_hidden);

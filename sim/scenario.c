@@ -475,6 +475,7 @@ static void add_operation(struct draft *d, int route, int kind)
     step->slot = (uint8_t)d->used[route][kind]++;
     step->phase = halves ? SY_SEND : SY_WHOLE;
     step->by_call = kind && sy_prng_once_in(d->p, 3);
+    step->sms = sy_prng_once_in(d->p, 3) ? (uint8_t)sy_prng_range(d->p, 1, d->s->blocks) : 0;
     if (halves)
         d->open[mode][kind] = route;
     if (kind) {

@@ -75,7 +75,7 @@ enum sim_step_kind {
 };
 
 struct sim_step {
-    uint8_t kind, route, setting, phase, stream, from_view, by_call, slot;
+    uint8_t kind, route, setting, phase, stream, from_view, by_call, slot, sms;
 };
 
 enum sim_fault_kind {
