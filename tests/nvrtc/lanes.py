@@ -7,7 +7,8 @@ All lanes of a warp must come by a vote, a shuffle or a reduction, or the kernel
 see to that; a compiler that moves one into a branch that only some lanes take does not (ptxas 13.0
 did, docs/device.md). Reported is every collective whose execution hangs on a branch that compares
 the number of the lane. Not reported are the shuffles with which the compiler hands out the result
-of an addition that it has made once for all lanes.
+of an addition that it has made once for all lanes. Functions that were not inlined are looked at by
+themselves: what their callers hang on is not seen.
 
 Prints a line per finding, then `N passed, N failed, N skipped`: a kernel is a test, and two texts
 below, of which one is wrong. Without NVDISASM ('') or kernels in FOLDER it skips.
