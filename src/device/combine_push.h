@@ -192,11 +192,13 @@ struct sy_source {
 
 /* Which rows a pusher takes: the sources in turn, each in order. Two rows ahead it takes a ticket,
  * one row ahead it asks what the ticket stands for, so that it waits for neither. In latency mode
- * there are few rows for each: they are dealt out, and no ticket costs its way. */
+ * there are few rows for each: they are dealt out, and no ticket costs its way. Either way ranks
+ * begin with different sources, and neighbours take different ones: all of them at once would wait
+ * for the links of one. */
 struct sy_turn {
     sy_u32 source; /* of the ticket                    */
-    sy_u32 left;   /* sources that may still have rows */
-    sy_u32 ticket; /* lane 0; latency: all lanes: the next row of all */
+    sy_u32 left;   /* sources that may still have rows; latency: parts of all sources */
+    sy_u32 ticket; /* lane 0; latency: all lanes                                      */
     struct sy_chosen it;
     struct sy_source mine; /* lane s has that of source s, if there are as many lanes */
 };
@@ -258,17 +260,29 @@ SY_DEV int sy_turn_find(struct sy_ctx *c, const struct sy_co *o, struct sy_turn 
         sy_turn_ticket(c, o, t);
     }
 }
+
+/* Tickets are dealt over as many columns of equal height as there are ranks, row by row; one column
+ * behind the other they hold the parts of the next rank, of the one after it, and so on. */
 SY_DEV int sy_turn_dealt(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t,
                          struct sy_source *of, sy_u32 *item)
 {
-    sy_u32 u = t->ticket;
-    for (sy_u32 s = 0; s < SY_RANKS(&o->a->d); s++) {
-        *of = sy_source_of(c, o, t, s);
-        t->source = s;
+    const struct sy_combine_kargs *a = o->a;
+    sy_u32 ranks = SY_RANKS(&a->d), height = sy_div_up(t->left, ranks), u;
+    for (;; t->ticket += a->s.pushers * c->blocks) {
+        u = t->ticket % ranks * height + t->ticket / ranks;
+        if (t->ticket >= ranks * height)
+            return 0;
+        if (u < t->left) /* else it is one of the last column's that are missing */
+            break;
+    }
+    t->source = a->d.rank;
+    for (sy_u32 i = 0; i < ranks; i++) {
+        t->source = t->source + 1 < ranks ? t->source + 1 : 0;
+        *of = sy_source_of(c, o, t, t->source);
         *item = u;
-        if (u < of->rows * o->a->s.parts)
+        if (u < of->rows * a->s.parts)
             return 1;
-        u -= of->rows * o->a->s.parts;
+        u -= of->rows * a->s.parts;
     }
     return 0;
 }
@@ -292,11 +306,12 @@ SY_DEV int sy_turn_choose(struct sy_ctx *c, const struct sy_co *o, struct sy_tur
     if (sy_by_expert(SY_LAYOUT(&a->r)) && c->lane < K)
         t->it.sel =
             ((const sy_s32 *)SY_ROUTE_AT(&a->r, recv_sel))[(sy_u64)t->it.order * K + c->lane];
-    t->left = SY_RANKS(&a->d);
-    if (o->latency)
+    if (o->latency) {
         t->ticket += c->blocks * a->s.pushers;
-    else
-        sy_turn_ticket(c, o, t);
+        return 1;
+    }
+    t->left = SY_RANKS(&a->d);
+    sy_turn_ticket(c, o, t);
     return 1;
 }
 
@@ -385,12 +400,17 @@ SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *
     struct sy_turn turn;
     struct sy_ring ring = {0, 0, {0}};
     turn.source = (a->d.rank + worker) % SY_RANKS(&a->d);
-    turn.left = SY_RANKS(&a->d);
+    turn.left = o->latency ? 0 : SY_RANKS(&a->d);
     turn.ticket = c->warp * c->blocks + c->block; /* latency: blocks before warps */
     turn.it.sel = -1;
     turn.mine = sy_source_load(o, c->lane % SY_RANKS(&a->d));
-    if (!o->latency)
+    if (o->latency) {
+        SY_FOR (s, c, SY_RANKS(&a->d))
+            turn.left += sy_source_load(o, s).rows * a->s.parts;
+        turn.left = sy_sum(c, turn.left);
+    } else {
         sy_turn_ticket(c, o, &turn);
+    }
     p->more = sy_turn_choose(c, o, &turn);
     for (;;) {
         sy_co_begin(c, o, p, &turn, &ring);
