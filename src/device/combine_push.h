@@ -73,7 +73,7 @@ SY_DEV const sy_u8 *sy_co_make(struct sy_ctx *c, const struct sy_co *o, struct s
     struct sy_span span;
     if (s->from)
         return SY_STAGED(body, (const sy_u8 *)s->from);
-    if (!sy_by_expert(SY_LAYOUT(&a->r))) { /* nothing of it was delivered; no sums here */
+    if (!sy_by_expert(SY_LAYOUT(&a->r))) { /* nothing of it was delivered */
         const struct sy_v16 zero = {{0, 0, 0, 0}};
         SY_FOR (i, c, s->bytes / 16u)
             sy_set16(body + i * 16u, zero);

@@ -297,7 +297,8 @@ SY_DEV int sy_co_job(struct sy_ctx *c, const struct sy_co *o, struct sy_finisher
         return 0;
     span.terms = sy_job_terms(u);
     span.n = u->n;
-    span.grouped = sy_by_expert(SY_LAYOUT(&a->r)) && u->grouped; /* or less is compiled */
+    /* What is true anyway, so that sums that never occur are not compiled. */
+    span.grouped = sy_by_expert(SY_LAYOUT(&a->r)) && u->grouped;
     span.weighted = a->weighted;
     span.staged = !o->latency && span.n <= a->s.slots && a->s.slots;
     span.stages = a->s.slots;

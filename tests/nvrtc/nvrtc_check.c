@@ -70,9 +70,9 @@ static struct sy_variant variant_of(const struct shape *s)
         struct sy_combine_kargs combine;
     } a;
     struct sy_dev d = {.ranks = 8};
-    struct sy_dev_route r = {.topk = 8, .fan = 8, .layout = s->layout};
+    struct sy_dev_route r = {
+        .topk = 8, .fan = 8, .layout = s->layout, .latency = s->layout == SY_RANK_MAJOR};
     struct sy_outputs out = {.work = s->work, .row_bytes = s->row_bytes};
-    r.latency = s->layout == SY_RANK_MAJOR;
     memset(&a, 0, sizeof a);
     if (s->any)
         return sy_variant_general(s->kernel);

@@ -107,7 +107,8 @@ static void check_equal(int op, const struct sy_machine *m, const struct sy_work
     other.pull = op && !w->latency && sy_prng_once_in(p, 2);
     CHECK(try_cut(op, m, &other, &cut), "the half of an operation cannot be cut");
     CHECK(cut.shape.parts == whole->shape.parts &&
-              cut.shape.part_bytes == whole->shape.part_bytes,
+              cut.shape.part_bytes == whole->shape.part_bytes &&
+              (op || cut.shape.splits == whole->shape.splits),
           "ranks cut rows into %u and %u parts", cut.shape.parts, whole->shape.parts);
     CHECK(other.receive || !cut.shape.finishers, "a send half with finishers");
     CHECK((other.send && !other.pull) || !cut.shape.pushers, "pushers with nothing to push");
