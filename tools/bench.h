@@ -186,6 +186,8 @@ enum bench_ceiling_kind {
     CEILING_LOADS,    /* GPU: from peers                          */
     CEILING_FLAG,     /* GPU: a word there and back               */
     CEILING_LOCAL,    /* GPU: inside its memory                   */
+    CEILING_LAUNCH,   /* GPU: nothing, launched and waited for    */
+    CEILING_GRAPH,    /* GPU: nothing, one after another in a graph */
     CEILINGS
 };
 
@@ -193,11 +195,16 @@ struct bench_ceiling {
     int32_t kind, ranks, sms;
     int32_t reserved;
     int64_t tokens, row_bytes;
-    double value; /* 10^9 bytes per second and rank that copies; CEILING_FLAG: microseconds */
+    double value; /* 10^9 bytes per second and rank that copies; of words and launches: us */
     char how[40];
 };
 
 extern const char *const bench_ceiling_names[CEILINGS];
+
+static inline int bench_ceiling_is_time(const struct bench_ceiling *c)
+{
+    return c->kind == CEILING_FLAG || c->kind == CEILING_LAUNCH || c->kind == CEILING_GRAPH;
+}
 
 /* ---- failing ------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/probe.h"
+#include "tool.h"
 
 #define AREA_BYTES (256ll << 20) /* several times the second-level cache */
 #define FIRST_BYTES (64ll << 20) /* of a rank in a pass, until it is known how fast they go */
@@ -20,6 +21,7 @@
 #define LOAD_BYTES 14336
 #define WARPS 4
 #define TURNS 2000
+#define LAUNCHES 200
 #define LEAST_OFFER 0.90 /* of the unpaced rate */
 #define MOST_OFFER 1.16
 #define OFFER_STEP 0.02
@@ -197,6 +199,43 @@ static int flag(struct range *r)
     return 0;
 }
 
+static int nothing(struct range *r)
+{
+    return bench_check(sy_probe_meet(r->probe, r->flags, 0, r->e->stream), "a launch");
+}
+
+/* Launches of a kernel that does nothing: each by itself, and in a graph. */
+static int launches(struct range *r)
+{
+    struct bench_ceiling *c;
+    gpu_graph_exec graph = NULL;
+    uint64_t begin = 0;
+    double us = 0;
+    int bad;
+    for (int i = -8; i < LAUNCHES; i++) {
+        if (i == 0)
+            begin = tool_now_ns();
+        if (nothing(r) || settle(r))
+            return -1;
+    }
+    if (average(r, (double)(tool_now_ns() - begin) / LAUNCHES / 1000, &us))
+        return -1;
+    c = add(r, CEILING_LAUNCH, us);
+    snprintf(c->how, sizeof c->how, "an empty kernel, as the host sees it");
+    bad = engine_graph_begin(r->e);
+    for (int i = 0; !bad && i < LAUNCHES; i++)
+        bad = nothing(r);
+    bad = engine_graph_end(r->e, &graph) || bad || engine_graph_run(r->e, graph) ||
+          engine_timer_begin(r->e) || engine_graph_run(r->e, graph) ||
+          engine_timer_end(r->e, &us) || settle(r);
+    engine_graph_free(r->e, graph);
+    if (bad || average(r, us / LAUNCHES, &us))
+        return -1;
+    c = add(r, CEILING_GRAPH, us);
+    snprintf(c->how, sizeof c->how, "an empty kernel after another");
+    return 0;
+}
+
 static int local(struct range *r)
 {
     struct bench_ceiling *c;
@@ -245,7 +284,8 @@ int gpu_ceilings_measure(struct world *w, struct engine *e,
     *best = 0;
     if (!bad && w->ranks > 1)
         bad = stores(&r, best) || loads(&r) || flag(&r);
-    bad = bad || local(&r) || bench_check(sy_group_barrier(r.group), "sy_group_barrier");
+    bad = bad || local(&r) || launches(&r) ||
+          bench_check(sy_group_barrier(r.group), "sy_group_barrier");
     if (bad && r.group)
         sy_group_abort(r.group); /* nobody waits for us */
     sy_probe_close(r.probe);

@@ -23,8 +23,9 @@ const struct bench_type bench_types[BENCH_TYPES] = {
 const char *const bench_op_names[BENCH_OPS] = {
     "create",           "setup",        "route",           "dispatch",  "combine", "dispatch-send",
     "dispatch-receive", "combine-send", "combine-receive", "setup-cold"};
-const char *const bench_ceiling_names[CEILINGS] = {"copy",  "copy_one", "stores",    "stores_paced",
-                                                   "loads", "flag",     "local_copy"};
+const char *const bench_ceiling_names[CEILINGS] = {"copy",         "copy_one", "stores",
+                                                   "stores_paced", "loads",    "flag",
+                                                   "local_copy",   "launch",   "in_graph"};
 const char *const bench_out_names[BENCH_OUTS] = {"view", "heap", "memory"};
 const char *const bench_quant_names[BENCH_QUANTS] = {"none", "f8", "f8-pow2", "f8-ue8m0"};
 const char *const bench_mode_names[BENCH_MODES] = {"throughput", "latency"};

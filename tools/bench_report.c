@@ -111,7 +111,7 @@ static void show_ceilings(const struct sink *sink)
         else if (c->sms)
             printf(", %3d SMs, %5lld bytes at a time", (int)c->sms, (long long)c->row_bytes);
         show_number(c->value);
-        printf(" %s, %s\n", c->kind == CEILING_FLAG ? "us" : "GB/s", c->how);
+        printf(" %s, %s\n", bench_ceiling_is_time(c) ? "us" : "GB/s", c->how);
     }
 }
 
@@ -249,7 +249,7 @@ static void put_ceiling(FILE *f, const struct bench_ceiling *c)
 {
     fprintf(f, "    {\"name\": \"%s\"", bench_ceiling_names[c->kind]);
     put_real(f, "value", c->value, 1);
-    put_text(f, "unit", c->kind == CEILING_FLAG ? "us" : "GB/s per rank");
+    put_text(f, "unit", bench_ceiling_is_time(c) ? "us" : "GB/s per rank");
     put_int(f, "ranks", c->ranks);
     if (c->tokens)
         put_int(f, "tokens", c->tokens);

@@ -113,7 +113,7 @@ static sy_status flags(struct sy_probe *probe, void *memory, uint32_t partner, i
     struct sy_flags_args a;
     memset(&a, 0, sizeof a);
     SY_TRY(sy_group_usable(probe->group, "a probe"));
-    SY_NEED(rounds > 0, "a probe of %d rounds", (int)rounds);
+    SY_NEED(rounds >= 0, "a probe of %d rounds", (int)rounds);
     SY_TRY(place_of(probe->group, memory, SY_PROBE_FLAGS(probe->group->plan.ranks), &a.area));
     a.d = probe->group->dev;
     a.partner = partner;

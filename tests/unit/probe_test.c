@@ -219,7 +219,7 @@ static void mistakes_are_told(void)
     c.blocks = 2;
     FAILS(sy_probe_copies(probe, &c, NULL), SY_INVALID, "2 blocks of 1 warps");
     FAILS(sy_probe_meet(probe, elsewhere, 1, NULL), SY_INVALID, "not of sy_alloc()");
-    FAILS(sy_probe_meet(probe, area, 0, NULL), SY_INVALID, "0 rounds");
+    FAILS(sy_probe_meet(probe, area, -1, NULL), SY_INVALID, "-1 rounds");
     FAILS(sy_probe_turns(probe, area, 0, 1, NULL), SY_INVALID, "rank 0 is no partner");
     FAILS(sy_probe_turns(probe, area, 1, 1, NULL), SY_INVALID, "rank 1 is no partner");
     WORKS(sy_stream_sync(group, NULL));
