@@ -37,24 +37,35 @@ SY_DEV sy_s32 sy_read_id(const struct sy_dev *d, const struct sy_dev_route *r,
     return sy_check_id(d, r, sy_raw_id(t, token, k), token, k);
 }
 
-/* Eight selections of a token, from k on, and their ranks; ~0: none. The loads do not wait for each
+/* Eight selections of a token, from k on, as they stand there. The loads do not wait for each
  * other. Per lane. */
+struct sy_raw_eight {
+    sy_s64 id[8];
+};
+
+SY_DEV struct sy_raw_eight sy_ask_eight(const struct sy_dev_route *r, const struct sy_dev_tensor *t,
+                                        sy_u32 token, sy_u32 k)
+{
+    struct sy_raw_eight raw;
+    SY_UNROLL(8)
+    for (sy_u32 i = 0; i < 8; i++)
+        raw.id[i] = sy_raw_id(t, token, sy_min_u32(k + i, SY_TOPK(r) - 1));
+    return raw;
+}
+
+/* The same as experts and their ranks; -1 and ~0: none. */
 struct sy_eight {
     sy_s32 id[8];
     sy_u32 rank[8];
 };
 
-SY_DEV struct sy_eight sy_eight_ids(const struct sy_dev *d, const struct sy_dev_route *r,
-                                    const struct sy_dev_tensor *t, sy_u32 token, sy_u32 k)
+SY_DEV struct sy_eight sy_eight_of(const struct sy_dev *d, const struct sy_dev_route *r,
+                                   const struct sy_raw_eight *raw, sy_u32 token, sy_u32 k)
 {
     struct sy_eight e;
-    sy_s64 raw[8];
-    SY_UNROLL(8)
-    for (sy_u32 i = 0; i < 8; i++)
-        raw[i] = sy_raw_id(t, token, sy_min_u32(k + i, SY_TOPK(r) - 1));
     SY_UNROLL(8)
     for (sy_u32 i = 0; i < 8; i++) {
-        e.id[i] = k + i < SY_TOPK(r) ? sy_check_id(d, r, raw[i], token, k + i) : -1;
+        e.id[i] = k + i < SY_TOPK(r) ? sy_check_id(d, r, raw->id[i], token, k + i) : -1;
         e.rank[i] = e.id[i] >= 0 ? sy_owner(d, e.id[i]) : ~0u;
     }
     return e;

@@ -12,9 +12,8 @@
 #ifndef SY_DEVICE_K_LDISPATCH_H
 #define SY_DEVICE_K_LDISPATCH_H
 
-#include "counts.h"
+#include "fill.h"
 #include "ids.h"
-#include "outputs.h"
 #include "quant.h"
 
 #define SY_LD_AMOUNT(d) ((d)->lat_tokens_max) /* of ld_arrive per operation */
@@ -37,7 +36,9 @@ struct sy_ld_shared {
     sy_gate *gate;
     sy_u32 *by_rank;         /* [ranks]: rows of the tokens so far          */
     sy_u32 *by_expert;       /* [experts]: selections of the tokens so far  */
+    sy_u32 *sent;            /* [ranks]: rows that they have not been told of */
     sy_u32 *heard;           /* receiving: what all sources announced       */
+    sy_u32 *offsets;         /* receiving: see fill.h; where sending had by_rank and by_expert */
     struct sy_ld_pick *pick; /* [K]                                         */
     struct sy_dst *dst;      /* [fan]: of the block's token                 */
     sy_u8 *tail;             /* what travels behind the row                 */
@@ -59,7 +60,9 @@ SY_DEV struct sy_ld_shared sy_ld_carve(struct sy_ctx *c, const struct sy_ldispat
     sh.peers = (sy_u8 **)(c->shared + SY_LD_SH_PEERS);
     sh.by_rank = (sy_u32 *)(c->shared + SY_LD_SH_COUNTERS(SY_RANKS(d)));
     sh.by_expert = sh.by_rank + SY_RANKS(d);
-    sh.heard = sh.by_expert + d->experts;
+    sh.sent = sh.by_expert + d->experts;
+    sh.heard = sh.sent + SY_RANKS(d);
+    sh.offsets = sh.by_rank;
     sh.pick =
         (struct sy_ld_pick *)(c->shared + SY_LD_SH_LISTS(SY_RANKS(d), d->experts, d->local_max));
     sh.dst = (struct sy_dst *)(c->shared + SY_LD_SH_DST(SY_RANKS(d), d->experts, d->local_max, K));
@@ -103,17 +106,31 @@ SY_DEV struct sy_dev_tensor sy_ld_ids(const struct sy_ldispatch_args *a)
     return t;
 }
 
+/* The first ids that sy_ld_count() wants of the lane, asked for before there is anything to count
+ * them with. Per lane. */
+SY_DEV struct sy_raw_eight sy_ld_ask(struct sy_ctx *c, const struct sy_ldispatch_args *a,
+                                     sy_u32 first, sy_u32 end)
+{
+    const struct sy_raw_eight none = {{0, 0, 0, 0, 0, 0, 0, 0}};
+    struct sy_dev_tensor ids = sy_ld_ids(a);
+    sy_u32 t = first + c->warp * SY_LANES + c->lane;
+    return t < end ? sy_ask_eight(&a->r, &ids, t, 0) : none;
+}
+
 /* Adds tokens [first, end) to the block's counters: all warps, a lane per token. */
 SY_DEV void sy_ld_count(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                        struct sy_ld_shared *sh, sy_u32 first, sy_u32 end)
+                        struct sy_ld_shared *sh, sy_u32 first, sy_u32 end, struct sy_raw_eight raw)
 {
     sy_u32 K = SY_TOPK(&a->r), step = c->warps * SY_LANES;
+    sy_u32 mine = first + c->warp * SY_LANES + c->lane;
     struct sy_dev_tensor ids = sy_ld_ids(a);
-    for (sy_u32 t = first + c->warp * SY_LANES + c->lane; t < end; t += step)
+    for (sy_u32 t = mine; t < end; t += step)
         for (sy_u32 base = 0; base < SY_RANKS(&a->d); base += 32) {
             sy_u32 ranks = 0;
             for (sy_u32 k = 0; k < K; k += 8) {
-                struct sy_eight e = sy_eight_ids(&a->d, &a->r, &ids, t, k);
+                if (t != mine || base || k)
+                    raw = sy_ask_eight(&a->r, &ids, t, k);
+                struct sy_eight e = sy_eight_of(&a->d, &a->r, &raw, t, k);
                 SY_UNROLL(8)
                 for (sy_u32 i = 0; i < 8; i++) {
                     if (base == 0 && e.id[i] >= 0)
@@ -194,8 +211,10 @@ SY_DEV void sy_ld_route(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         to.row = to.order = d->rank * d->lat_tokens_max + to.nth;
         if ((i < c->warps ? i : i % c->warps) == c->warp)
             sh->dst[pick->fan_at] = to;
-        if (c->warp == 0)
-            keep[pick->fan_at] = to;
+        if (c->warp)
+            continue;
+        keep[pick->fan_at] = to;
+        sy_add(sh->sent + to.rank, 1u);
     }
     sy_fence_bulk(c);
     sy_warp_sync(c);
@@ -246,11 +265,27 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
         sy_store_bulk(c, sy_ld_tails(a, heap, d->rank) + (sy_u64)to->nth * a->tail_bytes, sh->tail,
                       a->tail_bytes);
         sy_store_commit(c);
-        SY_STORE_WAIT_DONE(c, 0);
-        sy_fence_publish(c);
-        if (c->lane == 0)
-            sy_signal_add((sy_u32 *)SY_AT(d, heap, ld_arrive) + d->rank, 1u);
     }
+}
+
+/* So many tokens of a block at most are told together: a fence waits until all that was sent has
+ * arrived, and the next token should not wait for that. */
+#define SY_LD_TOGETHER 2u
+
+/* Tells the ranks of the rows that have been sent. All warps. */
+SY_DEV void sy_ld_told(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh)
+{
+    SY_STORE_WAIT_DONE(c, 0);
+    sy_block_sync(c);
+    if (c->warp || *sh->gave_up)
+        return;
+    sy_fence_publish(c);
+    SY_FOR (p, c, SY_RANKS(&a->d)) {
+        if (sh->sent[p])
+            sy_signal_add((sy_u32 *)SY_AT(&a->d, sh->peers[p], ld_arrive) + a->d.rank, sh->sent[p]);
+        sh->sent[p] = 0;
+    }
+    sy_warp_sync(c);
 }
 
 /* What this rank sends, to every rank. All warps of the block that has counted all tokens. */
@@ -325,9 +360,10 @@ SY_DEV void sy_ld_prepare(struct sy_ctx *c, const struct sy_ldispatch_args *a,
 
 /* One prepared token, or one past the last: the counts. Returns 0 when the group is lost. */
 SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
-                       struct sy_ld_shared *sh, sy_u32 token, sy_u32 turn)
+                       struct sy_ld_shared *sh, sy_u32 token, sy_u32 turn,
+                       struct sy_raw_eight ahead)
 {
-    sy_ld_count(c, a, sh, turn ? token - c->blocks : 0, token);
+    sy_ld_count(c, a, sh, turn ? token - c->blocks : 0, token, ahead);
     sy_block_sync(c);
     if (!*sh->ready) {
         if (!SY_QUANT(a) && token < a->tokens)
@@ -351,7 +387,7 @@ SY_DEV int sy_ld_token(struct sy_ctx *c, const struct sy_ldispatch_args *a, cons
 SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
                         struct sy_ld_shared *sh)
 {
-    sy_u32 counters = SY_RANKS(&a->d) + a->d.experts, helpers = c->warps > 1 ? c->warps - 1 : 1;
+    sy_u32 counters = 2 * SY_RANKS(&a->d) + a->d.experts, helpers = c->warps > 1 ? c->warps - 1 : 1;
     sy_u32 helper = (c->warps > 1 ? c->warp - 1 : 0) * SY_LANES + c->lane;
     sy_pace_begin(&sh->pace, c->block * (SY_ROW_BYTES(&a->out) * a->s.pace >> 14));
     if (c->warp == 0)
@@ -381,7 +417,8 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
 SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
                            const struct sy_op *op, struct sy_ld_shared *sh)
 {
-    sy_u32 turn = 0;
+    sy_u32 turn = 0, untold = 0;
+    struct sy_raw_eight ahead;
     sy_ld_begin(c, a, op, sh);
     if (c->block > a->tokens)
         sy_block_sync(c);
@@ -392,10 +429,15 @@ SY_DEV void sy_ld_run_send(struct sy_ctx *c, const struct sy_ldispatch_args *a,
             if (*sh->gave_up)
                 return; /* its load is still on its way: the gate must not be used again */
         }
+        ahead = sy_ld_ask(c, a, turn ? token - c->blocks : 0, token);
         sy_ld_prepare(c, a, sh, token);
         sy_block_sync(c);
-        if (!sy_ld_token(c, a, op, sh, token, turn++))
+        if (!sy_ld_token(c, a, op, sh, token, turn++, ahead))
             return;
+        if (token < a->tokens && (++untold == SY_LD_TOGETHER || token + c->blocks >= a->tokens)) {
+            sy_ld_told(c, a, sh);
+            untold = 0;
+        }
     }
 }
 
@@ -411,18 +453,17 @@ SY_DEV sy_u32 sy_ld_lower(const struct sy_ldispatch_args *a, sy_u32 id, sy_u32 b
 
 /* The place of selection k, an id of the tail, in this rank's layout: local expert or row; -1: not
  * here, or dropped. Per lane. */
-SY_DEV sy_s32 sy_ld_place(const struct sy_ldispatch_args *a, sy_u32 id, sy_u32 source, sy_u32 nth)
+SY_DEV sy_s32 sy_ld_place(const struct sy_ldispatch_args *a, const struct sy_ld_shared *sh,
+                          sy_u32 id, sy_u32 source, sy_u32 nth)
 {
     const struct sy_dev *d = &a->d;
-    const sy_s32 *begin = (const sy_s32 *)SY_ROUTE_AT(&a->r, slab_begin);
-    const sy_s32 *offset = (const sy_s32 *)SY_ROUTE_AT(&a->r, expert_offsets);
     sy_u32 e = id - d->first, at;
     if (e >= d->local)
         return -1;
     if (!sy_by_expert(SY_LAYOUT(&a->r)))
         return (sy_s32)e;
-    at = (sy_u32)begin[e * SY_RANKS(d) + source] + nth;
-    at += SY_LAYOUT(&a->r) == SY_L_PACKED ? (sy_u32)offset[e] : 0;
+    at = sy_heard_below(d, sh->heard, e, source) + nth;
+    at += SY_LAYOUT(&a->r) == SY_L_PACKED ? sh->offsets[e] : 0;
     if (at >= a->r.capacity)
         return -1;
     return (sy_s32)(SY_LAYOUT(&a->r) == SY_L_SLABS ? e * a->r.capacity + at : at);
@@ -431,7 +472,8 @@ SY_DEV sy_s32 sy_ld_place(const struct sy_ldispatch_args *a, sy_u32 id, sy_u32 s
 /* The places of a row's selections become the route's. Returns the place of this rank among the
  * token's, with SY_ZERO_ROW if nothing of the row fits; *good: the tail is in order. */
 SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                               const sy_u32 *tail, sy_u32 source, sy_u32 nth, int *good)
+                               const struct sy_ld_shared *sh, const sy_u32 *tail, sy_u32 source,
+                               sy_u32 nth, int *good)
 {
     const struct sy_dev *d = &a->d;
     sy_u32 order = source * d->lat_tokens_max + nth, K = SY_TOPK(&a->r), fits = 0, wrong = 0,
@@ -440,7 +482,7 @@ SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args 
     const sy_s32 *ids = (const sy_s32 *)tail + SY_TAIL_IDS;
     SY_FOR (k, c, K) {
         sy_u32 id = sy_get32(ids + k), ordinal = sy_get32(ids + K + k);
-        sy_s32 place = sy_ld_place(a, id, source, ordinal);
+        sy_s32 place = sy_ld_place(a, sh, id, source, ordinal);
         wrong |= id >= d->experts && id != ~0u;
         fits |= place >= 0;
         lower |= sy_ld_lower(a, id, 0);
@@ -461,7 +503,8 @@ SY_DEV sy_u32 sy_ld_selections(struct sy_ctx *c, const struct sy_ldispatch_args 
 
 /* One row; `place`: its row in the layouts by token. */
 SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
-                     struct sy_copier *p, sy_u32 source, sy_u32 nth, sy_u32 place)
+                     const struct sy_ld_shared *sh, struct sy_copier *p, sy_u32 source, sy_u32 nth,
+                     sy_u32 place)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *tail =
@@ -471,7 +514,7 @@ SY_DEV int sy_ld_row(struct sy_ctx *c, const struct sy_ldispatch_args *a, const 
     struct sy_arrival row;
     int good;
     row.row = place;
-    fan_at = sy_ld_selections(c, a, tail, source, nth, &good);
+    fan_at = sy_ld_selections(c, a, sh, tail, source, nth, &good);
     if (!good || token >= a->r.tokens_limit || (fan_at & ~SY_ZERO_ROW) >= SY_FAN(&a->r)) {
         if (c->lane == 0)
             sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, source, tail));
@@ -527,20 +570,20 @@ SY_DEV int sy_ld_find(const struct sy_ldispatch_args *a, const sy_u32 *heard, sy
 
 /* Rows of all sources, one warp each. */
 SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
-                            const struct sy_op *op, struct sy_copier *p, const sy_u32 *heard,
-                            sy_u32 worker, sy_u32 workers)
+                            const struct sy_op *op, const struct sy_ld_shared *sh,
+                            struct sy_copier *p, sy_u32 worker, sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
     const sy_u32 *arrive = (const sy_u32 *)SY_OWN(d, ld_arrive);
     sy_u32 source, nth, place;
-    for (sy_u32 u = worker; sy_ld_find(a, heard, u, &source, &nth, &place); u += workers) {
-        sy_u32 n = sy_announced(d, heard, source, SY_COUNT_ROWS);
+    for (sy_u32 u = worker; sy_ld_find(a, sh->heard, u, &source, &nth, &place); u += workers) {
+        sy_u32 n = sy_announced(d, sh->heard, source, SY_COUNT_ROWS);
         if (!sy_wait_count(c, op, arrive + source, SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n,
                            SY_FAULT_ROWS, source))
             return;
         if (p->slots)
             sy_fence_loads(c);
-        if (!sy_ld_row(c, a, op, p, source, nth, place))
+        if (!sy_ld_row(c, a, op, sh, p, source, nth, place))
             return;
     }
 }
@@ -565,41 +608,46 @@ SY_DEV int sy_ld_hear(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
     return (int)*sh->all_heard;
 }
 
-/* Layouts by token: all that is known of the room for rows, without the route's tables. */
+/* Have the caller's tensors room for what comes? */
 SY_DEV int sy_ld_room(struct sy_ctx *c, const struct sy_ldispatch_args *a, const struct sy_op *op,
-                      const sy_u32 *heard)
+                      const struct sy_brought *b)
 {
-    sy_u32 tokens = 0;
-    for (sy_u32 s = 0; SY_LAYOUT(&a->r) == SY_L_TOKEN && s < SY_RANKS(&a->d); s++)
-        tokens += sy_announced(&a->d, heard, s, SY_COUNT_ROWS);
-    return sy_rows_suffice(c, op, &a->r, tokens, a->out.rows_have);
+    sy_u32 rows = 0;
+    if (SY_LAYOUT(&a->r) == SY_L_TOKEN)
+        rows = sy_brought_tokens(&a->d, &a->r, b);
+    else if (SY_LAYOUT(&a->r) == SY_L_PACKED)
+        rows = sy_brought_at(&a->r, b, a->d.local);
+    return sy_rows_suffice(c, op, &a->r, rows, a->out.rows_have);
 }
 
+/* Each block works out for itself where rows go; the route's tables, which are for the host and for
+ * later operations, are made by a warp that seldom has a row. */
 SY_DEV void sy_ld_run_receive(struct sy_ctx *c, const struct sy_ldispatch_args *a,
                               const struct sy_op *op, struct sy_ld_shared *sh)
 {
     const struct sy_dev *d = &a->d;
-    sy_u32 *counted = (sy_u32 *)SY_MINE(d, counted), takers = a->s.finishers;
-    sy_u32 worker = c->warp * c->blocks + c->block; /* few rows use all blocks */
+    sy_u32 takers = a->s.finishers, spare = c->warps - takers; /* these fill, if there are any */
+    const struct sy_brought brought = {sh->heard, sh->offsets};
     struct sy_copier copier;
-    int tables = sy_by_expert(SY_LAYOUT(&a->r)) || SY_WORK(&a->out);
     if (!sy_ld_hear(c, a, op, sh))
         return;
-    if (c->block == c->blocks - 1 && c->warp == 0) {
-        sy_u32 rows = sy_counts(c, d, &a->r, sh->heard, (int)a->again);
-        if (tables)
-            sy_fence_device(c);
-        if (sy_rows_suffice(c, op, &a->r, rows, a->out.rows_have) && c->lane == 0)
-            sy_store_word(counted, (sy_u32)op->epoch);
+    if (SY_LAYOUT(&a->r) == SY_L_PACKED) {
+        if (c->warp == 0)
+            sy_heard_offsets(c, d, &a->r, sh->heard, sh->offsets);
+        sy_block_sync(c);
     }
-    if (tables ? !sy_wait_own(c, op, counted, (sy_u32)op->epoch) : !sy_ld_room(c, a, op, sh->heard))
+    if (c->block == c->blocks - 1 && c->warp == c->warps - 1)
+        sy_counts(c, d, &a->r, sh->heard, (int)a->again);
+    if (!sy_ld_room(c, a, op, &brought))
         return;
-    if (SY_WORK(&a->out))
-        sy_fill(c, d, &a->r, &a->out, worker, c->blocks * c->warps);
-    if (c->warp < takers) {
+    if (SY_WORK(&a->out) && (!spare || c->warp >= takers))
+        sy_fill(c, d, &a->r, &a->out, &brought,
+                (c->warp - (spare ? takers : 0)) * c->blocks + c->block,
+                c->blocks * (spare ? spare : takers));
+    if (c->warp < takers) { /* few rows use all blocks */
         copier = sy_copier_make(c, op, sh->copiers + (sy_u64)c->warp * a->s.copier_bytes,
                                 a->s.copier_bytes, SY_TOPK(&a->r));
-        sy_ld_take_rows(c, a, op, &copier, sh->heard, worker, c->blocks * takers);
+        sy_ld_take_rows(c, a, op, sh, &copier, c->warp * c->blocks + c->block, c->blocks * takers);
         sy_copier_end(c, &copier, &a->out.x);
     }
 }

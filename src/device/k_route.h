@@ -23,9 +23,8 @@
 #ifndef SY_DEVICE_K_ROUTE_H
 #define SY_DEVICE_K_ROUTE_H
 
-#include "counts.h"
+#include "fill.h"
 #include "ids.h"
-#include "outputs.h"
 
 #define SY_ROUTE_AMOUNT(d) ((d)->tokens_max) /* of route_arrive per operation */
 
@@ -375,23 +374,6 @@ SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const
     }
 }
 
-/* EXPERT_PACKED: where the rows of each expert begin, into `offsets`. By one warp. */
-SY_DEV void sy_route_offsets(struct sy_ctx *c, const struct sy_route_args *a, const sy_u32 *heard,
-                             sy_u32 *offsets)
-{
-    const struct sy_dev *d = &a->d;
-    sy_u32 before = 0;
-    for (sy_u32 at = 0; at < d->local; at += SY_LANES) {
-        sy_u32 e = at + c->lane, n = 0, all, sum;
-        for (sy_u32 p = 0; e < d->local && p < SY_RANKS(d); p++)
-            n += sy_announced(d, heard, p, SY_COUNT_HEAD + e);
-        sum = before + sy_scan(c, sy_div_up(n, a->r.alignment) * a->r.alignment, &all);
-        before += all;
-        if (e < d->local)
-            offsets[e] = sum;
-    }
-}
-
 /* The answers to all sources: where their rows shall go. The same sums as in counts.h, straight
  * from what was heard, because all sources wait for them. The warps of block 0 share the work. */
 SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
@@ -413,7 +395,7 @@ SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, con
         sy_put64(to + SY_BASE_CAPACITY, sy_word(op->epoch, a->r.capacity));
     }
     if (packed && c->warp == 0)
-        sy_route_offsets(c, a, u->heard, offsets);
+        sy_heard_offsets(c, d, &a->r, u->heard, offsets);
     if (packed)
         sy_block_sync(c);
     SY_FOR_BLOCK (e, c, d->local) {

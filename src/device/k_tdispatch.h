@@ -329,8 +329,9 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
     sy_u32 split = SY_WORK(&a->out) ? a->s.splits : 1u, rows = SY_CHUNK_ROWS / split;
     sy_u32 units = a->d.td_chunks * SY_RANKS(&a->d) * split;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    const struct sy_brought tables = {0, 0};
     if (SY_WORK(&a->out))
-        sy_fill(c, &a->d, &a->r, &a->out, worker, workers);
+        sy_fill(c, &a->d, &a->r, &a->out, &tables, worker, workers);
     for (sy_u32 u = sy_take(c, ticket); u < units; u = sy_take(c, ticket)) {
         sy_u32 part = u / SY_RANKS(&a->d), source = (a->d.rank + u) % SY_RANKS(&a->d);
         if (!sy_td_await(c, a, op, source, part / split, part % split == 0))

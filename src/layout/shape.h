@@ -78,12 +78,12 @@ SY_STATIC_ASSERT(sizeof(struct sy_job) == 32, "head of a job");
 /* What a rank heard of all sources' counts, while it makes its own of them. */
 #define SY_HEARD_BYTES(ranks, local_max) ((ranks) * (4u + (local_max)) * 4u)
 
-/* The latency dispatch: header | peers | counters (receiving: what was heard) | lists of the
- * token's k | destinations | tail | row | copiers. */
+/* The latency dispatch: header | peers | counters (receiving: offsets) | what was sent | what was
+ * heard | lists of the token's k | destinations | tail | row | copiers. */
 #define SY_LD_SH_PEERS 64u
 #define SY_LD_SH_COUNTERS(ranks) (SY_LD_SH_PEERS + (ranks)*8u)
 #define SY_LD_SH_LISTS(ranks, experts, local_max)                                                  \
-    SY_ALIGN_UP(SY_LD_SH_COUNTERS(ranks) + ((ranks) + (experts)) * 4u +                            \
+    SY_ALIGN_UP(SY_LD_SH_COUNTERS(ranks) + (2u * (ranks) + (experts)) * 4u +                       \
                     SY_HEARD_BYTES(ranks, local_max),                                              \
                 16u)
 #define SY_LD_SH_DST(ranks, experts, local_max, topk)                                              \
