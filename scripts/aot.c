@@ -87,7 +87,7 @@ static void add_common(int sm, sy_u32 ranks)
         struct sy_dev_route r = {.topk = 8, .fan = ranks < 8 ? ranks : 8};
         struct sy_outputs out = {.work = common[i].work};
         r.layout = common[i].layout;
-        r.latency = r.layout == SY_RANK_MAJOR;
+        r.latency = r.layout == SY_RANK_MAJOR || r.layout == SY_EXPERT_SLABS;
         out.row_bytes = common[i].quant ? 7168 : 14336;
         add_special(sm, common[i].kernel, r, ranks, common[i].quant, out);
     }

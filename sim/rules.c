@@ -362,9 +362,9 @@ static void clean_counters(uint32_t rank, const struct sy_dev *d)
     all_are(rank, "tc_weigh", h + d->at.tc_weigh, d->ranks, (uint32_t)tc * d->tokens_max);
     all_are(rank, "ld_arrive", h + d->at.ld_arrive, d->ranks, (uint32_t)ld * d->lat_tokens_max);
     all_are(rank, "lc_arrive[0]", h + d->at.lc_arrive, d->lat_tokens_max,
-            (uint32_t)(lc / 2) * d->fan_max);
+            (uint32_t)(lc / 2) * d->fan_max * SY_PARTS_MAX);
     all_are(rank, "lc_arrive[1]", h + d->at.lc_arrive + (uint64_t)d->lat_tokens_max * 4,
-            d->lat_tokens_max, (uint32_t)((lc + 1) / 2) * d->fan_max);
+            d->lat_tokens_max, (uint32_t)((lc + 1) / 2) * d->fan_max * SY_PARTS_MAX);
     all_are(rank, "lc_weigh", h + d->at.lc_weigh, d->ranks, (uint32_t)lc * d->lat_tokens_max);
 }
 

@@ -45,8 +45,8 @@ int tool_run(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "+n:tg:h", options, NULL)) != -1) {
         switch (option) {
         case 'n':
-            if (!tool_number(optarg, 1, 4096, &value))
-                return tool_usage("-n %s: a number of ranks from 1 to 4096", optarg);
+            if (!tool_number(optarg, 1, 4095, &value))
+                return tool_usage("-n %s: a number of ranks from 1 to 4095", optarg);
             spawn.ranks = (int32_t)value;
             break;
         case 't':

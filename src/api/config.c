@@ -106,6 +106,8 @@ static sy_status place_experts(struct sy_plan *plan, const sy_group_config *c)
 
 /* --- sizes ---------------------------------------------------------------------------------- */
 
+SY_STATIC_ASSERT(SY_RANKS_MAX < 1 << 12 && SY_TOKENS_MAX <= 1 << 20, "a code word of combine");
+
 static uint64_t latency_tokens(const sy_group_config *c)
 {
     return (uint64_t)(c->latency_tokens_max ? c->latency_tokens_max

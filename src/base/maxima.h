@@ -2,8 +2,9 @@
 #ifndef SY_BASE_MAXIMA_H
 #define SY_BASE_MAXIMA_H
 
-/* A signaller's code word has 12 bits for the rank (device/k_combine.h). */
-#define SY_RANKS_MAX 4096
+/* A code word of combine has 12 bits for the rank and 20 for the token (latency mode), and the
+ * largest number means nothing (device/combine_push.h). */
+#define SY_RANKS_MAX 4095
 
 /* Counters of all experts of a group must fit the shared memory of a GPU block, 4 bytes each. */
 #define SY_EXPERTS_MAX 49152
@@ -11,7 +12,8 @@
 /* A record of a token has a word per selection. */
 #define SY_TOPK_MAX 16384
 
-/* Rows, tokens and places are 31-bit numbers on the device; with K they are multiplied. */
+/* Rows, tokens and places are 31-bit numbers on the device; with K they are multiplied. Tokens also
+ * share a word with a rank, see above. */
 #define SY_TOKENS_MAX (1 << 20)
 #define SY_ROWS_MAX 0x7fffffffLL
 

@@ -8,7 +8,7 @@
 #include "sums.h"
 
 #define SY_C_AMOUNT(d, latency)                                                                    \
-    ((d)->fan_max * ((latency) ? 1u : SY_CHUNK_ROWS * SY_PARTS_MAX)) /* of ..arrive per operation */
+    ((d)->fan_max * SY_PARTS_MAX * ((latency) ? 1u : SY_CHUNK_ROWS)) /* of ..arrive per operation */
 
 /* The state of an operation that all roles share. */
 struct sy_co {

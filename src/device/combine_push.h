@@ -158,7 +158,28 @@ SY_DEV void sy_co_fetch(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe 
     sy_warp_sync(c);
 }
 
-/* Stores item n, which the at-th stage holds, and tells. */
+/* Latency mode: the sources of the first n entries are told; nobody else uses a pusher's entries
+ * there. */
+SY_DEV void sy_co_tell(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p, sy_u32 n)
+{
+    SY_STORE_WAIT_DONE(c, 0);
+    sy_warp_sync(c); /* the stores are one lane's, the signals those of several */
+    sy_fence_publish(c);
+    SY_FOR (i, c, n) {
+        sy_u32 code = p->entries[i];
+        if (code != SY_NOTHING_SENT)
+            sy_signal_add(sy_co_counter(o, o->a->d.peers[code & 0xfffu], code >> 12), 1u);
+        p->entries[i] = SY_NOTHING_SENT;
+    }
+    sy_warp_sync(c);
+}
+
+/* So many items at most are told together: a fence waits until all that was sent has arrived, and
+ * an item that is ready to be sent should not wait for that. A power of two. */
+#define SY_TOLD_TOGETHER 4u
+SY_STATIC_ASSERT(SY_TOLD_TOGETHER <= SY_RING_ENTRIES, "a pusher has so many");
+
+/* Stores item n, which the at-th stage holds, and has its arrival told. */
 SY_DEV int sy_co_send(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p, sy_u32 n,
                       sy_u32 at_stage)
 {
@@ -176,10 +197,10 @@ SY_DEV int sy_co_send(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p
     if (!o->latency)
         return sy_pipe_sent(c, o->op, p, n,
                             row ? source | (token >> SY_CHUNK_SHIFT) << 12 : SY_NOTHING_SENT);
-    SY_STORE_WAIT_DONE(c, 0);
-    sy_fence_publish(c);
-    if (row && c->lane == 0)
-        sy_signal_add(sy_co_counter(o, a->d.peers[source], token), 1u);
+    if (c->lane == 0)
+        p->entries[n % SY_TOLD_TOGETHER] = row ? source | token << 12 : SY_NOTHING_SENT;
+    if (n + 1 == p->begun || n % SY_TOLD_TOGETHER == SY_TOLD_TOGETHER - 1)
+        sy_co_tell(c, o, p, n % SY_TOLD_TOGETHER + 1);
     return 1;
 }
 
@@ -229,7 +250,7 @@ SY_DEV struct sy_source sy_source_of(struct sy_ctx *c, const struct sy_co *o,
         return sy_source_load(o, s);
     of.rows = sy_bcast(c, t->mine.rows, s);
     of.order = sy_bcast(c, t->mine.order, s);
-    of.row = sy_bcast(c, t->mine.row, s);
+    of.row = sy_by_expert(SY_LAYOUT(&o->a->r)) ? 0 : sy_bcast(c, t->mine.row, s);
     of.heap = (sy_u8 *)sy_bcast64(c, (sy_u64)t->mine.heap, s);
     return of;
 }
@@ -393,24 +414,33 @@ SY_DEV void sy_co_abandon(struct sy_ctx *c, const struct sy_co *o, struct sy_pip
     SY_STORE_WAIT_READ(c, 0);
 }
 
-SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p)
+/* Before its first row. */
+SY_DEV void sy_turn_begin(struct sy_ctx *c, const struct sy_co *o, struct sy_turn *t)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 worker = c->block * a->s.pushers + c->warp, n = 0;
-    struct sy_turn turn;
-    struct sy_ring ring = {0, 0, {0}};
-    turn.source = (a->d.rank + worker) % SY_RANKS(&a->d);
-    turn.left = o->latency ? 0 : SY_RANKS(&a->d);
-    turn.ticket = c->warp * c->blocks + c->block; /* latency: blocks before warps */
-    turn.it.sel = -1;
-    turn.mine = sy_source_load(o, c->lane % SY_RANKS(&a->d));
+    sy_u32 worker = c->block * a->s.pushers + c->warp;
+    t->source = (a->d.rank + worker) % SY_RANKS(&a->d);
+    t->left = o->latency ? 0 : SY_RANKS(&a->d);
+    t->ticket = c->warp * c->blocks + c->block; /* latency: blocks before warps */
+    t->it.sel = -1;
+    t->mine = sy_source_load(o, c->lane % SY_RANKS(&a->d));
     if (o->latency) {
         SY_FOR (s, c, SY_RANKS(&a->d))
-            turn.left += sy_source_load(o, s).rows * a->s.parts;
-        turn.left = sy_sum(c, turn.left);
+            t->left += sy_source_load(o, s).rows * a->s.parts;
+        t->left = sy_sum(c, t->left);
+        if (!sy_rows_fit(&a->r, sy_rows_needed(&a->r), a->x.rows))
+            t->left = 0; /* who starts the operation says so */
     } else {
-        sy_turn_ticket(c, o, &turn);
+        sy_turn_ticket(c, o, t);
     }
+}
+
+SY_DEV void sy_co_push(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p)
+{
+    sy_u32 n = 0;
+    struct sy_turn turn;
+    struct sy_ring ring = {0, 0, {0}};
+    sy_turn_begin(c, o, &turn);
     p->more = sy_turn_choose(c, o, &turn);
     for (;;) {
         sy_co_begin(c, o, p, &turn, &ring);

@@ -216,12 +216,13 @@ SY_DEV int sy_co_know(struct sy_ctx *c, const struct sy_co *o, struct sy_finishe
     struct sy_job *u = sy_job_at(o, f, f->known);
     sy_u32 job = f->first + f->known * f->deal, grouped = 0;
     sy_u32 token = job / a->s.splits, split = job - token * a->s.splits;
-    int settle = split == 0 && (o->latency || (token & (SY_CHUNK_ROWS - 1u)) == 0);
-    if (!sy_co_await(c, o, token, settle, &f->last))
-        return 0;
+    int settle = split == 0 && (o->latency || (token & (SY_CHUNK_ROWS - 1u)) == 0), plain;
     f->n = f->ahead.fan;
     sy_warp_sync(c);
-    if (!sy_co_plain_terms(c, o, token, &f->ahead, sy_job_terms(u))) {
+    plain = sy_co_plain_terms(c, o, token, &f->ahead, sy_job_terms(u)); /* before the rows come */
+    if (!sy_co_await(c, o, token, settle, &f->last))
+        return 0;
+    if (!plain) {
         sy_warp_sync(c);
         f->n = sy_co_terms(o, token, sy_job_terms(u), &grouped);
     }

@@ -70,8 +70,8 @@ SY_DEV void sy_co_check_late(struct sy_ctx *c, const struct sy_co *o)
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, check = 0;
         int in = p < SY_RANKS(d);
-        if (!sy_wait_epoch(c, o->op, in ? &start[p].check : 0, o->op->epoch, SY_FAULT_START, p,
-                           &check))
+        if (!sy_wait_word(c, o->op, in ? &start[p].check : 0, o->op->epoch, SY_FAULT_START, p,
+                          &check))
             return;
         if (in && check != o->a->check)
             sy_raise(c, o->op, sy_missed(d, SY_FAULT_CHECK, p, &start[p].check));
@@ -111,6 +111,17 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     return 1;
 }
 
+/* Tells all ranks that this one has begun. With pull they read what earlier launches wrote. */
+SY_DEV void sy_co_start(struct sy_ctx *c, const struct sy_co *o)
+{
+    const struct sy_combine_kargs *a = o->a;
+    if (sy_lost(c, &a->d) || !sy_rows_suffice(c, o->op, &a->r, sy_rows_needed(&a->r), a->x.rows))
+        return;
+    if (!o->latency)
+        sy_fence_publish(c);
+    sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
+}
+
 SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
 {
     const struct sy_combine_kargs *a = o->a;
@@ -119,11 +130,9 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(SY_TOPK(&a->r)), 0);
     if (c->warp < s->pushers)
         sy_pipe_begin(c, &pipe, s);
-    if (c->block == 0 && c->warp == 0 && a->send && !sy_lost(c, &a->d) &&
-        sy_rows_suffice(c, o->op, &a->r, sy_rows_needed(&a->r), a->x.rows)) {
-        sy_fence_publish(c);
-        sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
-    }
+    /* Latency mode: the block that has a row last. */
+    if (a->send && c->warp == 0 && c->block == (o->latency ? c->blocks - 1 : 0))
+        sy_co_start(c, o);
     if (c->warp == c->warps - 1) {
         int ready = !sy_lost(c, &a->d) && sy_co_starts(c, o);
         if (c->lane == 0)

@@ -341,17 +341,22 @@ SY_DEV void sy_run_selections(struct sy_ctx *c, const struct sy_outputs *o,
     }
 }
 
-/* Do the caller's tensors have room for the rows that the route brings? By one warp; tells all
- * ranks if not. */
+/* Do so many rows hold what the route brings? Slabs: the host has checked. */
+SY_DEV int sy_rows_fit(const struct sy_dev_route *r, sy_u32 need, sy_u32 have)
+{
+    return SY_LAYOUT(r) == SY_L_SLABS || SY_LAYOUT(r) == SY_L_RANK ||
+           sy_min_u32(need, r->capacity) <= have;
+}
+
+/* The same of the caller's tensors. By one warp; tells all ranks if not. */
 SY_DEV int sy_rows_suffice(struct sy_ctx *c, const struct sy_op *op, const struct sy_dev_route *r,
                            sy_u32 need, sy_u32 have)
 {
-    need = sy_min_u32(need, r->capacity);
-    if (SY_LAYOUT(r) == SY_L_SLABS || SY_LAYOUT(r) == SY_L_RANK || need <= have)
-        return 1; /* slabs: the host has checked */
+    if (sy_rows_fit(r, need, have))
+        return 1;
     if (c->lane == 0) {
         struct sy_fault_record f = sy_missed(op->d, SY_FAULT_SHORT, op->d->rank, op->d->heap);
-        f.expected = need;
+        f.expected = sy_min_u32(need, r->capacity);
         f.seen = have;
         sy_raise(c, op, f);
     }

@@ -28,7 +28,8 @@ enum {
 #define SY_CHUNK_SHIFT 6
 #define SY_CHUNK_ROWS (1u << SY_CHUNK_SHIFT)
 
-/* A row moves in up to this many parts, each of which adds 1 to the counter of its chunk. */
+/* A row moves in up to this many parts, each of which adds 1 to the counter of its chunk (combine,
+ * latency mode: of its token). */
 #define SY_PARTS_MAX 64u
 
 /* SY_COUNTER: a word that peers add to. Every operation adds the same amount in the end: what the

@@ -18,6 +18,13 @@
 /* What a pushing warp of a combine sums at a time; a part costs it as much as 4 KB (GPU). */
 #define SUM_BYTES 8192u
 
+/* The same in latency mode, where a row should have as many pushers as are free: no less than this,
+ * and no more parts than give each of so many warps one (GPU). On the CPU two parts of what is not
+ * tiny, for threads to share. */
+#define LATENCY_SUM_BYTES 3584u
+#define LATENCY_PUSHERS 924.0
+#define LATENCY_CPU_BYTES 256u
+
 /* What a finishing warp of a combine takes at a time: in latency mode one block of columns of all
  * its lanes, for there are warps enough; else more, as every job costs something (GPU). */
 #define SPLIT_BYTES 7168u
@@ -205,6 +212,27 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
     return SY_OK;
 }
 
+/* Rows that come to a rank in latency mode, if the routing is even. */
+static double rows_expected(const struct sy_work *w)
+{
+    double missed = 1;
+    for (uint32_t k = 0; k < w->topk && missed > 1e-3; k++)
+        missed *= 1 - 1.0 / w->ranks;
+    return w->tokens_most * (w->ranks * (1 - missed));
+}
+
+/* Latency mode: into how many parts is a row cut that its holder sums? The same on all ranks. */
+static uint32_t latency_parts(const struct sy_machine *m, const struct sy_work *w)
+{
+    double parts = LATENCY_PUSHERS / rows_expected(w);
+    uint32_t most = w->row_bytes / LATENCY_SUM_BYTES;
+    if (!w->by_expert)
+        return 1;
+    if (m->lanes == 1)
+        return w->row_bytes >= LATENCY_CPU_BYTES ? 2 : 1;
+    return most < 1 || !(parts > 1) ? 1 : parts < most ? (uint32_t)parts : most;
+}
+
 /* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight,
  * by many warps (GPU). */
 static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
@@ -213,6 +241,7 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     roles(m, w, s);
     s->splits = s->steps = 1;
     s->split_bytes = s->slot_bytes = up(w->row_bytes, 16);
+    s->parts = w->latency ? latency_parts(m, w) : s->parts;
     if (m->lanes == 1)
         return;
     s->gather = m->bulk;
@@ -220,8 +249,8 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     s->stages = 4;
     s->split_bytes = s->slot_bytes = w->latency ? LATENCY_SPLIT_BYTES : SPLIT_BYTES;
     if (m->bulk && w->latency) {
-        s->pushers = 4;
-        s->stages = 3;
+        s->pushers = s->parts > 1 ? 7 : 4;
+        s->stages = s->parts > 1 ? 8 : 3;
     } else if (m->bulk && w->by_expert) {
         s->pushers = 7;
         s->stages = 4;
@@ -271,9 +300,8 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     int all = m->lanes == 1 || w->latency || w->by_expert;
     cut->blocks = all ? m->blocks_max : least(m->blocks_max, ENOUGH_BLOCKS);
     combine_roles(m, w, s, cut->blocks);
-    s->parts = w->latency || !s->parts ? 1 : s->parts;
-    SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, w->latency ? 1 : SY_PARTS_MAX,
-                      finishers_bytes(w, s)));
+    s->parts = s->parts ? s->parts : 1;
+    SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, SY_PARTS_MAX, finishers_bytes(w, s)));
     pieces(m, s, COMBINE_PIECE_BYTES);
     if (w->pull && m->lanes > 1)
         only_finishers(m, w, cut);

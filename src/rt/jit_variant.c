@@ -69,8 +69,7 @@ struct sy_variant sy_variant_special(enum sy_kernel kernel, const void *args)
     case SY_KERNEL_combine:
         know_route(&v, &combine->d, &combine->r);
         know(&v, SY_CONST_OF_TYPE, combine->type);
-        if (combine->r.layout == SY_TOKEN_MAJOR || combine->r.layout == SY_RANK_MAJOR)
-            know(&v, SY_CONST_OF_LATENCY, combine->r.latency); /* the others spill with it */
+        know(&v, SY_CONST_OF_LATENCY, combine->r.latency);
         break;
     default:
         break;

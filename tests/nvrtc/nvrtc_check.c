@@ -45,6 +45,7 @@ static const struct shape {
     {"combine token", SY_KERNEL_combine, 0, SY_TOKEN_MAJOR, 0, 0, 0},
     {"combine rank", SY_KERNEL_combine, 0, SY_RANK_MAJOR, 0, 0, 0},
     {"combine packed", SY_KERNEL_combine, 0, SY_EXPERT_PACKED, 0, 0, 0},
+    {"combine slabs", SY_KERNEL_combine, 0, SY_EXPERT_SLABS, 0, 0, 0},
     {"probe any", SY_KERNEL_probe, 1, 0, 0, 0, 0},
     {"flags any", SY_KERNEL_flags, 1, 0, 0, 0, 0},
 };
@@ -70,8 +71,10 @@ static struct sy_variant variant_of(const struct shape *s)
         struct sy_combine_kargs combine;
     } a;
     struct sy_dev d = {.ranks = 8};
-    struct sy_dev_route r = {
-        .topk = 8, .fan = 8, .layout = s->layout, .latency = s->layout == SY_RANK_MAJOR};
+    struct sy_dev_route r = {.topk = 8,
+                             .fan = 8,
+                             .layout = s->layout,
+                             .latency = s->layout == SY_RANK_MAJOR || s->layout == SY_EXPERT_SLABS};
     struct sy_outputs out = {.work = s->work, .row_bytes = s->row_bytes};
     memset(&a, 0, sizeof a);
     if (s->any)

@@ -338,7 +338,7 @@ def info_of_the_cache():
 
 def usage_errors():
     bad = ['', 'nothing', 'info x', 'info --what', 'run', 'run -n 2', 'run -n 0 -- true',
-           'run -n 4097 -- true', 'run -n two -- true', 'run true', 'run -n 1 -g -1 -- true',
+           'run -n 4096 -- true', 'run -n two -- true', 'run true', 'run -n 1 -g -1 -- true',
            'bench x', 'bench --what', 'bench --mode fast', 'bench --mode throughput,', 'bench --op',
            'bench --op sort', 'bench --layout expert', 'bench --dtype f9', 'bench --quant f',
            'bench --dtype f16 --quant f8', 'bench --out', 'bench --ranks 0', 'bench --ranks 2,x',

@@ -98,7 +98,7 @@ static const struct bad_field bad_fields[] = {
     FIELD(rank, 1, "rank 1 of 1"),
     FIELD(ranks, 0, "ranks 0"),
     FIELD(ranks, -5, "ranks -5"),
-    FIELD(ranks, 4097, "ranks 4097"),
+    FIELD(ranks, 4096, "ranks 4096"),
     FIELD(engine, -1, "engine -1"),
     FIELD(engine, 4, "engine 4"),
     FIELD(allgather, 0, "allgather"),
@@ -199,7 +199,7 @@ static void tables_of_experts(void)
 static void too_large(void)
 {
     sy_group_config c;
-    crew_config(&c, 4096, 0);
+    crew_config(&c, 4095, 0);
     c.experts = 49152;
     c.tokens_max = 1 << 20;
     c.latency_tokens_max = 1 << 20;
