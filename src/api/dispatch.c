@@ -163,8 +163,8 @@ static int any_work(const sy_route *route, const struct sy_outputs *o)
 }
 
 /* What all ranks must agree on. */
-static uint32_t check_of(const sy_route *route, const struct cargo *c,
-                         const sy_dispatch_args *args, uint32_t parts)
+static uint32_t check_of(const sy_route *route, const struct cargo *c, const sy_dispatch_args *args,
+                         uint32_t parts)
 {
     const uint64_t same[] = {SY_CH_TDISPATCH,
                              (uint64_t)route->config.mode,
@@ -182,8 +182,9 @@ static uint32_t check_of(const sy_route *route, const struct cargo *c,
     return sy_check_word(same, sizeof same / sizeof *same);
 }
 
+/* direct: senders put rows in their last place. */
 static void work_of(const sy_route *route, const sy_dispatch_args *args, const struct cargo *c,
-                    struct sy_work *w)
+                    int direct, struct sy_work *w)
 {
     const struct sy_dev *d = &route->group->dev;
     memset(w, 0, sizeof *w);
@@ -197,7 +198,7 @@ static void work_of(const sy_route *route, const sy_dispatch_args *args, const s
     w->tokens_most = route->dev.tokens_limit;
     w->quant = (uint32_t)args->quant;
     w->by_expert = (uint32_t)sy_layout_by_expert(route->config.layout);
-    w->copies = w->by_expert || sy_given(&args->out_x);
+    w->copies = w->by_expert || (sy_given(&args->out_x) && !direct);
     w->outputs = w->copies || sy_given(&args->out_scales) || sy_given(&args->out_weights) ||
                  sy_given(&args->out_probs) || sy_given(&args->out_ids) || sy_given(&args->out_src);
     w->send = args->phase != SY_RECEIVE;
@@ -257,7 +258,9 @@ static sy_status dispatch_throughput(sy_route *route, const sy_dispatch_args *ar
     memset(&a, 0, sizeof a);
     SY_TRY(take_outputs(route, args, c, &a.out));
     SY_TRY(sy_machine_for(group, args->sms, &machine));
-    work_of(route, args, c, &w);
+    a.send = args->phase != SY_RECEIVE;
+    SY_TRY(choose_area(route, c, &a, view));
+    work_of(route, args, c, (int)a.out.direct, &w);
     a.side_bytes = (c->scale_words + (c->weighted ? route->dev.topk : 0)) * 4u;
     a.side_bytes = (a.side_bytes + 15u) / 16u * 16u;
     w.side_bytes = a.side_bytes;
@@ -270,18 +273,15 @@ static sy_status dispatch_throughput(sy_route *route, const sy_dispatch_args *ar
     a.scales = in->scales;
     a.weights = in->weights;
     a.probs = in->probs;
-    a.send = w.send;
     a.receive = w.receive;
     a.tokens = (uint32_t)route->tokens;
     a.quant = (uint32_t)args->quant;
     a.hidden = c->hidden;
     a.check = check_of(route, c, args, cut.shape.parts);
-    a.side_bulk =
-        (bulk(&machine, &a.scales, c->scale_words, 0) ? 1u : 0) |
-        (bulk(&machine, &a.weights, route->dev.topk, c->scale_words * 4u) ? 2u : 0);
+    a.side_bulk = (bulk(&machine, &a.scales, c->scale_words, 0) ? 1u : 0) |
+                  (bulk(&machine, &a.weights, route->dev.topk, c->scale_words * 4u) ? 2u : 0);
     a.side_lanes = (a.scales.data && !(a.side_bulk & 1u)) ||
                    (a.weights.data && !(a.side_bulk & 2u)) || a.probs.data;
-    SY_TRY(choose_area(route, c, &a, view));
     a.out.work = (uint32_t)any_work(route, &a.out);
     return sy_op_launch(route, stream, SY_KERNEL_tdispatch, &cut, &a, sizeof a);
 }
@@ -329,7 +329,7 @@ static sy_status dispatch_latency(sy_route *route, const sy_dispatch_args *args,
     memset(&a, 0, sizeof a);
     SY_TRY(take_outputs(route, args, c, &a.out));
     SY_TRY(sy_machine_for(group, args->sms, &machine));
-    work_of(route, args, c, &w);
+    work_of(route, args, c, 0, &w);
     a.tail_bytes = (SY_TAIL_SCALES(route->dev.topk) + c->scale_words) * 4u;
     a.tail_bytes = (a.tail_bytes + 15u) / 16u * 16u;
     w.tail_bytes = a.tail_bytes;

@@ -14,7 +14,7 @@
 #ifndef SY_DEVICE_K_TDISPATCH_H
 #define SY_DEVICE_K_TDISPATCH_H
 
-#include "outputs.h"
+#include "fill.h"
 #include "pipe.h"
 #include "quant.h"
 
@@ -320,6 +320,22 @@ SY_DEV int sy_td_rows(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u3
     return 1;
 }
 
+/* How many chunks have rows of any source. The counters of the others are settled here, by the
+ * first worker. */
+SY_DEV sy_u32 sy_td_used(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 worker)
+{
+    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    sy_u32 *arrive = (sy_u32 *)SY_OWN(&a->d, td_arrive), most = 0, used;
+    SY_FOR (s, c, SY_RANKS(&a->d)) {
+        most = (sy_u32)counts[s] > most ? (sy_u32)counts[s] : most;
+    }
+    used = sy_div_up(sy_max(c, most), SY_CHUNK_ROWS);
+    for (sy_u32 s = 0; worker == 0 && s < SY_RANKS(&a->d); s++)
+        for (sy_u32 i = used + c->lane; i < a->d.td_chunks; i += SY_LANES)
+            sy_signal_add(arrive + s * a->d.td_chunks + i, SY_TD_AMOUNT);
+    return used;
+}
+
 /* Units are (part of a chunk, source), early chunks first, each rank beginning with another source.
  * The first part of a chunk settles its counter. */
 SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
@@ -327,7 +343,7 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
 {
     sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, ticket) + 1;
     sy_u32 split = SY_WORK(&a->out) ? a->s.splits : 1u, rows = SY_CHUNK_ROWS / split;
-    sy_u32 units = a->d.td_chunks * SY_RANKS(&a->d) * split;
+    sy_u32 units = sy_td_used(c, a, worker) * SY_RANKS(&a->d) * split;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     const struct sy_brought tables = {0, 0};
     if (SY_WORK(&a->out))

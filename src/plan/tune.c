@@ -37,6 +37,10 @@
 #define SLOTS_MOST 32u
 #define STEPS 8u
 
+/* Into how many parts finishers cut a chunk of rows that they copy: a warp should have several, for
+ * the last ones to end together (GPU). A power of two; ranks need not agree. */
+#define COPIED_SPLITS 16u
+
 /* The least slot that is worth copying rows by (GPU). */
 #define COPIER_LEAST 1024u
 
@@ -159,7 +163,7 @@ static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, 
         s->stages = 3;
     }
     s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
-    s->splits = 4;
+    s->splits = w->copies ? COPIED_SPLITS : 4;
 }
 
 /* Gives the finishers slots to copy rows by, of what shared memory is left. Ranks may differ: what
