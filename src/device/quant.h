@@ -65,6 +65,7 @@ SY_DEV void sy_quant_row(struct sy_ctx *c, const sy_u8 *from, sy_u8 *to, sy_u8 *
             amax[i] = sy_max16(c, amax[i]);
             near &= amax[i] < SY_NEAR;
         }
+        sy_warp_sync(c); /* in place: all lanes have read before one writes */
         SY_UNROLL(8)
         for (sy_u32 i = 0; i < SY_QUANT_TURNS; i++)
             factor[i] = sy_quant_factor(amax[i], quant, scale + i, 1);
