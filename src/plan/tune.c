@@ -387,6 +387,7 @@ sy_status sy_shared_bytes_max(const struct sy_machine *m, const struct sy_limits
     }
     if (modes & SY_LATENCY) {
         w.latency = 1;
+        w.by_expert = 0; /* rows in one part */
         SY_TRY(sy_cut_ldispatch(m, &w, &cut));
         most = cut.shared_bytes > most ? cut.shared_bytes : most;
         SY_TRY(sy_cut_combine(m, &w, &cut));

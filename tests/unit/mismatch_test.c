@@ -280,7 +280,7 @@ static void change_combine(struct work *w, enum difference what)
         c->out = sy_tensor_2d(w->b.out, SY_BF16, CREW_TOKENS, 2 * CREW_HIDDEN);
     }
     if (what == SUM_HIDDEN)
-        c->x.shape[1] = c->out.shape[1] = CREW_HIDDEN / 2;
+        c->x.shape[c->x.dims - 1] = c->out.shape[1] = c->out.shape[1] / 2;
     if (what == SUM_WEIGHTS)
         c->weights = sy_tensor_2d(w->b.weights, SY_F32, CREW_TOKENS, 2);
     if (what == SUM_CARRY)
@@ -291,10 +291,12 @@ static void change_combine(struct work *w, enum difference what)
         c->bias[1] = sy_tensor_2d(w->more[1], SY_F32, CREW_TOKENS, CREW_HIDDEN);
 }
 
-/* The mode is in the upper half of the crew's number, the difference in the lower. */
+/* The crew's number: SLABS or nothing, the mode, the difference. */
+#define SLABS (1 << 16)
+#define WIDE 64 /* elements of a row there */
 static void act_different(struct crew_seat *seat)
 {
-    int mode = seat->crew->number >> 8;
+    int slabs = seat->crew->number & SLABS, mode = seat->crew->number >> 8 & 0xff;
     enum difference what = (enum difference)(seat->crew->number & 0xff);
     struct work *w = calloc(1, sizeof *w);
     sy_group_config c;
@@ -303,7 +305,13 @@ static void act_different(struct crew_seat *seat)
     sy_status status = crew_open(seat, &c, &group);
     WANT(seat, status == SY_OK, "no group: %s", sy_last_error());
     crew_fill(&w->b, seat->rank, 6);
-    w->config = crew_route(mode, SY_TOKEN_MAJOR);
+    w->config = crew_route(mode, slabs ? SY_EXPERT_SLABS : SY_TOKEN_MAJOR);
+    if (slabs) { /* two of six experts each; rows wide enough to be cut */
+        w->b.dispatch.x = sy_tensor_2d(w->more[2], SY_F32, CREW_TOKENS, WIDE);
+        w->b.dispatch.out_x = w->b.combine.x =
+            sy_tensor_3d(w->b.rows, SY_F32, 2, w->config.capacity, WIDE);
+        w->b.combine.out = sy_tensor_2d(w->more[3], SY_F32, CREW_TOKENS, WIDE);
+    }
     w->b.dispatch.weights = sy_tensor_2d(w->b.weights, SY_F32, CREW_TOKENS, 2);
     if (what == SCALE_TYPE)
         w->b.dispatch.scales = sy_tensor_2d(w->more[0], SY_UE8M0X4, CREW_TOKENS, 1);
@@ -337,24 +345,32 @@ static void act_different(struct crew_seat *seat)
     free(w);
 }
 
+static void difference(int slabs, int mode, int what)
+{
+    struct crew crew = {.ranks = 3, .act = act_different, .number = slabs | mode << 8 | what};
+    int fine = what == SAME || what == CAPACITY || what == PROBS || what == SUM_BIAS;
+    const char *where = what >= SUM_TYPE                           ? "combine 1: rank "
+                        : mode == SY_THROUGHPUT && what < CAPACITY ? "routing 1: rank "
+                                                                   : "dispatch 1: rank ";
+    uint64_t begin = crew_now_ns();
+    crew_play(&crew);
+    CHECK(crew_agrees(&crew, -1, fine ? SY_OK : SY_MISMATCH, fine ? "" : where) &&
+              (fine || strstr(crew.seats[0].text, "rank 1")),
+          "mode %d%s: %s: %s", mode, slabs ? ", slabs" : "", difference_names[what],
+          crew.seats[0].text);
+    CHECK(crew_now_ns() - begin < 4000000000ull * CREW_SLOW, "%s took %.1f s",
+          difference_names[what], (double)(crew_now_ns() - begin) / 1e9);
+}
+
+/* In latency mode a narrower row of slabs is cut into fewer parts: who waits for more is told. */
 static void differences(void)
 {
     struct crew_left before = crew_before();
     for (int mode = SY_THROUGHPUT; mode <= SY_LATENCY; mode++) {
-        for (int what = SAME; what < DIFFERENCES; what++) {
-            struct crew crew = {.ranks = 3, .act = act_different, .number = mode << 8 | what};
-            int fine = what == SAME || what == CAPACITY || what == PROBS || what == SUM_BIAS;
-            const char *where = what >= SUM_TYPE                           ? "combine 1: rank "
-                                : mode == SY_THROUGHPUT && what < CAPACITY ? "routing 1: rank "
-                                                                           : "dispatch 1: rank ";
-            uint64_t begin = crew_now_ns();
-            crew_play(&crew);
-            CHECK(crew_agrees(&crew, -1, fine ? SY_OK : SY_MISMATCH, fine ? "" : where) &&
-                      (fine || strstr(crew.seats[0].text, "rank 1")),
-                  "mode %d: %s: %s", mode, difference_names[what], crew.seats[0].text);
-            CHECK(crew_now_ns() - begin < 4000000000ull * CREW_SLOW, "%s took %.1f s",
-                  difference_names[what], (double)(crew_now_ns() - begin) / 1e9);
-        }
+        for (int what = SAME; what < DIFFERENCES; what++)
+            difference(0, mode, what);
+        difference(SLABS, mode, SAME);
+        difference(SLABS, mode, SUM_HIDDEN);
     }
     CHECK(crew_clean(before), "something is left");
 }

@@ -162,8 +162,9 @@ static void latency(void)
                   cut.warps >= 1 && cut.warps <= 16,
               "%u blocks of %u warps, %llu bytes", cut.blocks, cut.warps,
               (unsigned long long)cut.shared_bytes);
-        CHECK(cut.shared_bytes >= (w.ranks + w.experts) * 4ull + w.row_bytes + w.tail_bytes +
-                                      w.topk * 16ull + w.fan * 16ull,
+        CHECK(cut.shared_bytes >= (2 * w.ranks + w.experts) * 4ull +
+                                      SY_HEARD_BYTES((uint64_t)w.ranks, w.local_max) + w.row_bytes +
+                                      w.tail_bytes + w.topk * 16ull + w.fan * 16ull,
               "counters, row and tail do not fit %llu bytes", (unsigned long long)cut.shared_bytes);
         CHECK(cut.shape.parts == 1 && cut.shape.part_bytes == w.row_bytes, "parts in latency mode");
     }
@@ -232,6 +233,7 @@ static void most_shared(void)
             one.tail_bytes = 16 * (uint32_t)sy_prng_range(&p, 1, (int64_t)l.tail_bytes_max / 16);
             one.tokens = (uint32_t)sy_prng_below(&p, w.tokens_most + 1);
             one.latency = op == 2 && sy_prng_once_in(&p, 2);
+            one.by_expert = sy_prng_once_in(&p, 2);
             status = op == 0   ? sy_cut_tdispatch(&m, &one, &cut)
                      : op == 1 ? sy_cut_ldispatch(&m, &one, &cut)
                      : op == 2 ? sy_cut_combine(&m, &one, &cut)
