@@ -5,7 +5,8 @@ CXX     ?= c++
 BUILD   ?= build
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
-CFLAGS  ?= -O2 -g
+# What the sanitizers insert takes the optimiser minutes.
+CFLAGS  ?= $(if $(SAN),-O1,-O2) -g
 
 VERSION := $(shell sed -n 's/^\#define SY_VERSION_[A-Z]* //p' include/switchyard.h | paste -sd.)
 SOMAJOR := $(firstword $(subst ., ,$(VERSION)))
@@ -58,7 +59,7 @@ $(BUILD)/src/rt/cpu_kernels_base.o: src/rt/cpu_kernels.c
 $(BUILD)/src/rt/cpu_kernels_avx2.o: src/rt/cpu_kernels.c
 	@mkdir -p $(@D)
 	@echo "  CC    $@"
-	$(Q)$(CC) $(CPPFLAGS) -DSY_BUILD $(CFLAGS) -O3 -mavx2 -mbmi -mbmi2 -mfma -mf16c \
+	$(Q)$(CC) $(CPPFLAGS) -DSY_BUILD $(CFLAGS) $(if $(SAN),,-O3) -mavx2 -mbmi -mbmi2 -mfma -mf16c \
 	        -DSY_KERNELS_FOR=avx2 -c -o $@ $<
 
 $(BUILD)/libswitchyard.a: $(LIB_OBJ)
