@@ -121,9 +121,9 @@ SY_DEV void sy_counts_by_expert(struct sy_ctx *c, const struct sy_dev *d,
 }
 
 /* Totals as sy_route_info shows them. again: the batch has been counted before, and its bad ids are
- * -1 since. Returns the rows that would fit everything. */
-SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, struct sy_found f,
-                               int again)
+ * -1 since. */
+SY_DEV void sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, struct sy_found f,
+                             int again)
 {
     sy_s32 *totals = (sy_s32 *)SY_ROUTE_AT(r, totals);
     sy_u32 rows = sy_max(c, f.largest), dropped = sy_sum(c, f.dropped);
@@ -142,7 +142,6 @@ SY_DEV sy_u32 sy_counts_totals(struct sy_ctx *c, const struct sy_dev_route *r, s
         totals[4] = bad || (again && totals[4]);
         totals[5] = totals[6] = totals[7] = 0;
     }
-    return rows;
 }
 
 /* Tells the host of ids out of range: the lowest rank's first. */
@@ -170,19 +169,17 @@ SY_DEV void sy_counts_notice(struct sy_ctx *c, const struct sy_dev *d, const str
     }
 }
 
-/* All of the above; by one warp. Returns the rows that would fit everything. */
-SY_DEV sy_u32 sy_counts(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
-                        const sy_u32 *heard, int again)
+/* All of the above; by one warp. */
+SY_DEV void sy_counts(struct sy_ctx *c, const struct sy_dev *d, const struct sy_dev_route *r,
+                      const sy_u32 *heard, int again)
 {
     struct sy_found f = {0, 0, 0, 0, 0};
-    sy_u32 rows;
     sy_counts_by_source(c, d, r, heard, &f);
     sy_counts_by_expert(c, d, r, heard, &f);
-    rows = sy_counts_totals(c, r, f, again);
+    sy_counts_totals(c, r, f, again);
     if (sy_any(c, f.bad != 0))
         sy_counts_notice(c, d, r, heard);
     sy_warp_sync(c);
-    return rows;
 }
 
 #endif

@@ -75,7 +75,7 @@ SY_DEV void sy_heard_offsets(struct sy_ctx *c, const struct sy_dev *d, const str
 
 /* --- places without a row -------------------------------------------------------------------- */
 
-/* Runs of such places that lie between rows: as many for each layout, and bounded. */
+/* How many runs of such places lie between rows. */
 SY_DEV sy_u32 sy_gaps(const struct sy_dev *d, const struct sy_dev_route *r)
 {
     if (SY_LAYOUT(r) == SY_L_RANK)
@@ -83,7 +83,7 @@ SY_DEV sy_u32 sy_gaps(const struct sy_dev *d, const struct sy_dev_route *r)
     return SY_LAYOUT(r) == SY_L_TOKEN ? 0 : d->local;
 }
 
-/* The g-th of them: [*from, *to), of which [*from, *pad) are padding. */
+/* The g-th of them: [*from, *to). Of EXPERT_PACKED [*from, *pad) are padding. */
 SY_DEV void sy_gap(const struct sy_dev *d, const struct sy_dev_route *r, const struct sy_brought *b,
                    sy_u32 g, sy_u32 *from, sy_u32 *pad, sy_u32 *to)
 {
