@@ -86,7 +86,7 @@ SY_DEV const sy_u8 *sy_co_make(struct sy_ctx *c, const struct sy_co *o, struct s
     span.grouped = 0;
     span.weighted = a->weighted;
     span.staged = s->staged;
-    span.first = at % p->stages;
+    span.first = sy_stage_number(p, at);
     span.stages = p->stages;
     span.stage_bytes = p->stage_bytes;
     span.ring = p->stage + p->body_at;
@@ -262,7 +262,7 @@ SY_DEV void sy_turn_ticket(struct sy_ctx *c, const struct sy_co *o, struct sy_tu
     if (t->source == d->rank && SY_RANKS(d) > 1 && sy_co_keeps_own(o))
         t->source = t->source + 1 < SY_RANKS(d) ? t->source + 1 : 0;
     if (c->lane == 0)
-        t->ticket = sy_add((sy_u32 *)SY_MINE(d, source_ticket) + t->source, 1u);
+        t->ticket = sy_draw((sy_u32 *)SY_MINE(d, source_ticket) + t->source);
 }
 
 /* The next ticket that stands for a part of a row: its source, and the part's number among the
@@ -318,8 +318,8 @@ SY_DEV int sy_turn_choose(struct sy_ctx *c, const struct sy_co *o, struct sy_tur
         return 0;
     t->it.source = t->source;
     t->it.heap = of.heap;
-    nth = item / a->s.parts;
-    t->it.part = item % a->s.parts;
+    nth = sy_quotient(item, a->s.by_parts);
+    t->it.part = item - nth * a->s.parts;
     t->it.row = of.row + nth;
     t->it.order = of.order + nth;
     t->it.token = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token))[t->it.order];
@@ -383,7 +383,7 @@ SY_DEV int sy_co_loaded(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe 
     struct sy_stage *s = sy_stage_at(p, first);
     sy_u32 end = first + (s->staged ? s->held : 1);
     for (sy_u32 at = first; at < end; at++)
-        if (!sy_wait_load(c, o->op, &sy_stage_at(p, at)->gate, at / p->stages & 1u))
+        if (!sy_wait_load(c, o->op, &sy_stage_at(p, at)->gate, sy_stage_turn(p, at) & 1u))
             return 0;
     return 1;
 }

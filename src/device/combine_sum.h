@@ -215,7 +215,7 @@ SY_DEV int sy_co_know(struct sy_ctx *c, const struct sy_co *o, struct sy_finishe
     const struct sy_combine_kargs *a = o->a;
     struct sy_job *u = sy_job_at(o, f, f->known);
     sy_u32 job = f->first + f->known * f->deal, grouped = 0;
-    sy_u32 token = job / a->s.splits, split = job - token * a->s.splits;
+    sy_u32 token = sy_quotient(job, a->s.by_splits), split = job - token * a->s.splits;
     int settle = split == 0 && (o->latency || (token & (SY_CHUNK_ROWS - 1u)) == 0), plain;
     f->n = f->ahead.fan;
     sy_warp_sync(c);
@@ -238,7 +238,7 @@ SY_DEV int sy_co_know(struct sy_ctx *c, const struct sy_co *o, struct sy_finishe
     sy_warp_sync(c);
     f->known++;
     if (f->known < f->count)
-        f->ahead = sy_co_ask(c, o, (job + f->deal) / a->s.splits);
+        f->ahead = sy_co_ask(c, o, sy_quotient(job + f->deal, a->s.by_splits));
     return 1;
 }
 
@@ -375,7 +375,7 @@ SY_DEV void sy_co_finish(struct sy_ctx *c, const struct sy_co *o, sy_u32 finishe
         sy_fence_loads(c);
     sy_warp_sync(c);
     if (f.count)
-        f.ahead = sy_co_ask(c, o, f.first / a->s.splits);
+        f.ahead = sy_co_ask(c, o, sy_quotient(f.first, a->s.by_splits));
     SY_UNROLL(1)
     for (sy_u32 i = 0; i < f.count; i++)
         if (!sy_co_job(c, o, &f, i, &slot)) {

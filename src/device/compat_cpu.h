@@ -112,6 +112,10 @@ SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
+SY_DEV sy_u32 sy_draw(sy_u32 *p)
+{
+    return sy_add(p, 1u);
+}
 SY_DEV sy_u32 sy_arrive(sy_u32 *p)
 {
     return __atomic_fetch_add(p, 1u, __ATOMIC_ACQ_REL);
@@ -310,6 +314,11 @@ SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 
         sy_copy_past_cache(to, stage, bytes);
     else
         memcpy(to, stage, bytes);
+}
+SY_DEV void sy_store_bulk_each(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
+{
+    if (to)
+        sy_store_bulk(c, to, stage, bytes);
 }
 SY_DEV void sy_store_commit(struct sy_ctx *c)
 {

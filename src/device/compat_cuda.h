@@ -154,6 +154,14 @@ SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return atomicAdd(p, v);
 }
+/* Of an atomicAdd() behind a branch a compiler makes one for all lanes that come by, and waits for
+ * it there and then to share it out. */
+SY_DEV sy_u32 sy_draw(sy_u32 *p)
+{
+    sy_u32 n;
+    asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], 1;" : "=r"(n) : "l"(p) : "memory");
+    return n;
+}
 /* Loads are complete before a barrier, and nobody reads what others have stored before it. */
 SY_DEV sy_u32 sy_arrive(sy_u32 *p)
 {
@@ -354,6 +362,15 @@ SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 
                      "r"(sy_shared_address(stage)), "r"(bytes)
                      : "memory");
 }
+/* One after the other, without working out a place in between. */
+SY_DEV void sy_store_bulk_each(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
+{
+    (void)c;
+    if (to)
+        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+                     "r"(sy_shared_address(stage)), "r"(bytes)
+                     : "memory");
+}
 SY_DEV void sy_store_commit(struct sy_ctx *c)
 {
     (void)c;
@@ -393,6 +410,14 @@ SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 
 {
     for (sy_u32 i = c->lane * 16u; i < bytes; i += SY_LANES * 16u)
         sy_put16((sy_u8 *)to + i, sy_own16((const sy_u8 *)stage + i));
+}
+SY_DEV void sy_store_bulk_each(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
+{
+    for (sy_u32 lane = 0; lane < SY_LANES; lane++) {
+        void *place = (void *)sy_bcast64(c, (sy_u64)to, lane);
+        if (place)
+            sy_store_bulk(c, place, stage, bytes);
+    }
 }
 SY_DEV void sy_store_commit(struct sy_ctx *c)
 {

@@ -166,6 +166,10 @@ SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return sy_sim_add(p, v, 0);
 }
+SY_DEV sy_u32 sy_draw(sy_u32 *p)
+{
+    return sy_add(p, 1u);
+}
 SY_DEV sy_u32 sy_arrive(sy_u32 *p)
 {
     return sy_sim_add(p, 1u, 1);
@@ -319,6 +323,11 @@ SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 
 {
     (void)c;
     sy_sim_store_bulk(to, stage, bytes);
+}
+SY_DEV void sy_store_bulk_each(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
+{
+    if (to)
+        sy_store_bulk(c, to, stage, bytes);
 }
 SY_DEV void sy_store_commit(struct sy_ctx *c)
 {

@@ -27,7 +27,8 @@ SY_DEV void sy_td_fetch(struct sy_ctx *c, const struct sy_tdispatch_args *a, str
                         sy_u32 n, sy_u32 item)
 {
     struct sy_stage *s = sy_stage_at(p, n);
-    sy_u32 token = item / a->s.parts, part = item % a->s.parts, fan_bytes = SY_FAN(&a->r) * 16u;
+    sy_u32 token = sy_quotient(item, a->s.by_parts), part = item - token * a->s.parts;
+    sy_u32 fan_bytes = SY_FAN(&a->r) * 16u;
     sy_u32 wide = SY_QUANT(a) ? 2u : 1u; /* bytes loaded per byte that travels */
     sy_u32 from = part * a->s.part_bytes;
     sy_u32 bytes = sy_min_u32(a->s.part_bytes, SY_ROW_BYTES(&a->out) - from);
@@ -120,23 +121,27 @@ SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, stru
     const struct sy_dst *dst = (const struct sy_dst *)SY_STAGED(
         sy_stage_dst(s),
         (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst) + (sy_u64)s->token * SY_FAN(&a->r));
-    sy_u32 fan = 0, first = s->part * a->s.part_bytes, begin = 0;
-    while (fan < SY_FAN(&a->r) && dst[fan].rank != SY_NO_RANK)
-        fan++;
+    sy_u32 fan = 0, first = s->part * a->s.part_bytes, begin = 0, all = s->bytes;
+    for (sy_u32 base = 0; base < SY_FAN(&a->r); base += SY_LANES) {
+        sy_u32 j = base + c->lane, rank = j < SY_FAN(&a->r) ? dst[j].rank : SY_NO_RANK, n;
+        sy_count_lower(c, rank != SY_NO_RANK, &n);
+        fan += n;
+        sy_count_lower(c, rank <= a->d.rank, &n); /* they stand in the order of ranks */
+        begin += n;
+    }
     if (a->side_bytes && s->part == 0)
         sy_td_send_side(c, a, dst, fan, sy_stage_side(p, s));
-    while (begin < fan && dst[begin].rank <= a->d.rank)
-        begin++;
-    for (sy_u32 at = 0; at < s->bytes; at += a->s.piece_bytes) {
-        sy_u32 bytes = sy_min_u32(a->s.piece_bytes, s->bytes - at);
-        for (sy_u32 j = 0, i = begin; j < fan; j++, i++) {
-            i = i >= fan ? 0 : i;
-            sy_u32 rank = dst[i].rank;
-            if (a->s.pace && rank != a->d.rank)
-                sy_pace_wait(&p->pace, bytes * a->s.pace >> 14);
-            sy_store_bulk(c,
-                          p->target[rank] + (sy_u64)dst[i].row * SY_ROW_BYTES(&a->out) + first + at,
-                          row + at, bytes);
+    for (sy_u32 base = 0; base < fan; base += SY_LANES) {
+        sy_u32 j = base + c->lane, i = begin + j < fan ? begin + j : begin + j - fan;
+        sy_u32 lanes = sy_min_u32(SY_LANES, fan - base);
+        sy_u8 *to = 0;
+        if (j < fan)
+            to = p->target[dst[i].rank] + (sy_u64)dst[i].row * SY_ROW_BYTES(&a->out) + first;
+        for (sy_u32 at = 0; at < all; at += a->s.piece_bytes) {
+            sy_u32 bytes = sy_min_u32(a->s.piece_bytes, all - at);
+            if (a->s.pace)
+                sy_pace_wait(&p->pace, lanes * bytes * a->s.pace >> 14);
+            sy_store_bulk_each(c, to ? to + at : 0, row + at, bytes);
         }
     }
     sy_store_commit(c);
@@ -150,7 +155,7 @@ SY_DEV void sy_td_begin(struct sy_ctx *c, const struct sy_tdispatch_args *a, str
     if (!p->more)
         return;
     if (c->lane == 0) /* taken now, needed in the next turn */
-        p->ticket = sy_add((sy_u32 *)SY_MINE(&a->d, ticket), 1u);
+        p->ticket = sy_draw((sy_u32 *)SY_MINE(&a->d, ticket));
     sy_td_fetch(c, a, p, p->begun++, item);
 }
 
@@ -158,7 +163,7 @@ SY_DEV void sy_td_begin(struct sy_ctx *c, const struct sy_tdispatch_args *a, str
 SY_DEV void sy_td_push_ahead(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p)
 {
     if (c->lane == 0)
-        p->ticket = sy_add((sy_u32 *)SY_MINE(&a->d, ticket), 1u);
+        p->ticket = sy_draw((sy_u32 *)SY_MINE(&a->d, ticket));
     sy_warp_sync(c);
     while (p->more && p->begun + SY_STORES_LEAVING < a->s.stages)
         sy_td_begin(c, a, p);
@@ -169,7 +174,7 @@ SY_DEV void sy_td_push(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
 {
     for (sy_u32 n = 0; n < p->begun; n++) {
         struct sy_stage *s = sy_stage_at(p, n);
-        if (!sy_wait_load(c, op, &s->gate, n / a->s.stages & 1u))
+        if (!sy_wait_load(c, op, &s->gate, sy_stage_turn(p, n) & 1u))
             return;
         sy_warp_sync(c);
         sy_td_send(c, a, p, s, sy_td_prepare(c, a, p, s));

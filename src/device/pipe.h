@@ -40,6 +40,7 @@ struct sy_shared {
 struct sy_pipe {
     sy_u8 *stage; /* this warp's first */
     sy_u32 stages, stage_bytes;
+    struct sy_by by_stages;
     sy_u32 side_at, body_at;
     sy_u8 **target;
     struct sy_ring_control *control;
@@ -69,6 +70,7 @@ SY_DEV struct sy_pipe sy_pipe_of(struct sy_ctx *c, const struct sy_shared *sh,
 {
     struct sy_pipe p;
     p.stages = s->stages;
+    p.by_stages = s->by_stages;
     p.stage_bytes = s->stage_bytes;
     p.stage = sh->stages + (sy_u64)c->warp * s->stages * s->stage_bytes;
     p.side_at = SY_STAGE_SIDE(fan);
@@ -95,9 +97,18 @@ SY_DEV void sy_pipe_begin(struct sy_ctx *c, struct sy_pipe *p, const struct sy_s
     sy_pace_begin(&p->pace, interval * warp / (c->blocks * s->pushers));
 }
 
+/* Which stage item n has, and how often it has been used before. */
+SY_DEV sy_u32 sy_stage_turn(const struct sy_pipe *p, sy_u32 n)
+{
+    return sy_quotient(n, p->by_stages);
+}
+SY_DEV sy_u32 sy_stage_number(const struct sy_pipe *p, sy_u32 n)
+{
+    return n - sy_stage_turn(p, n) * p->stages;
+}
 SY_DEV struct sy_stage *sy_stage_at(struct sy_pipe *p, sy_u32 n)
 {
-    return (struct sy_stage *)(p->stage + (sy_u64)(n % p->stages) * p->stage_bytes);
+    return (struct sy_stage *)(p->stage + (sy_u64)sy_stage_number(p, n) * p->stage_bytes);
 }
 SY_DEV sy_u8 *sy_stage_dst(struct sy_stage *s)
 {
@@ -112,14 +123,17 @@ SY_DEV sy_u8 *sy_stage_body(const struct sy_pipe *p, struct sy_stage *s)
     return (sy_u8 *)s + p->body_at;
 }
 
-/* Until the ring has room for item n. The signaller makes room without waiting for anything. */
+/* Until the ring has room for item n and those behind it up to the next multiple of
+ * SY_ROOM_FOR. The signaller makes room without waiting for anything. */
+#define SY_ROOM_FOR (SY_RING_ENTRIES / 2u)
+SY_STATIC_ASSERT(SY_SMALL_STORES_FLYING <= SY_RING_ENTRIES - SY_ROOM_FOR, "the others can leave");
 SY_DEV int sy_pipe_room(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe *p, sy_u32 n)
 {
     sy_u32 spins = 0;
     sy_u64 since = 0;
     for (;;) {
         sy_u32 tail = c->lane == 0 ? sy_load_shared(&p->control->tail) : 0;
-        if (n - sy_bcast(c, tail, 0) < SY_RING_ENTRIES)
+        if (n + SY_ROOM_FOR - sy_bcast(c, tail, 0) <= SY_RING_ENTRIES)
             return 1;
         if (sy_still(c, op, &spins, &since) != 1)
             return 0;
@@ -130,7 +144,7 @@ SY_DEV int sy_pipe_room(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe
 SY_DEV int sy_pipe_sent(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe *p, sy_u32 n,
                         sy_u32 code)
 {
-    if (!sy_pipe_room(c, op, p, n))
+    if (n % SY_ROOM_FOR == 0 && !sy_pipe_room(c, op, p, n))
         return 0;
     if (c->lane == 0)
         p->entries[n % SY_RING_ENTRIES] = code;
@@ -147,7 +161,7 @@ SY_DEV int sy_pipe_sent(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe
 /* The group is lost: what has begun still ends, from item n on. */
 SY_DEV void sy_pipe_abandon(struct sy_ctx *c, const struct sy_op *op, struct sy_pipe *p, sy_u32 n)
 {
-    while (n < p->begun && sy_wait_load(c, op, &sy_stage_at(p, n)->gate, n / p->stages & 1u))
+    while (n < p->begun && sy_wait_load(c, op, &sy_stage_at(p, n)->gate, sy_stage_turn(p, n) & 1u))
         n++;
     SY_STORE_WAIT_READ(c, 0);
 }

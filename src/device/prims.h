@@ -12,8 +12,10 @@
  *           sy_count_lower   how many lower lanes have it; *all: how many lanes do
  *           sy_max16         largest value among the SY_MAX_LANES lanes that share a block of 128
  * blocks    sy_block_sync    all warps of the block; only where every warp surely comes
- * private   sy_add, sy_max64 atomics, per lane, no order;  sy_load_word / sy_store_word
- *           acquire / release among the warps of this rank;  ..._shared among those of a block;
+ * private   sy_add, sy_max64 atomics, per lane, no order;  sy_draw  the next number of a counter,
+ *           for one lane, which waits for it only when it looks at it;
+ *           sy_load_word / sy_store_word  acquire / release among the warps of this rank;
+ *           ..._shared among those of a block;
  *           sy_arrive        counts those who are through: the last may overwrite what they read
  * peers     sy_peek[64]      acquire: what the writer fenced before its word, this lane sees
  *           sy_glance[64]    a word for its own sake, no order. What spins, glances: an acquire
@@ -32,7 +34,8 @@
  * bulk      sy_load_expect, sy_load_bulk  begin to fill a stage; sy_load_ready: it is full (parity
  *           alternates per use). SY_STAGED(stage, source) is where the bytes are then;
  *           sy_staged16 reads them, per lane. SY_BULK_SUMS: 0 where sums read memory itself
- *           sy_store_bulk    begin to write a stage to a heap; sy_store_commit closes a batch;
+ *           sy_store_bulk    begin to write a stage to a heap; sy_store_bulk_each: every lane names
+ *           a place of its own, or none; sy_store_commit closes a batch;
  *           SY_STORE_WAIT_READ(c, n)  all but the last n batches have left the stage
  *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be
  * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
@@ -50,6 +53,7 @@
 #include "compat_cpu.h"
 #endif
 
+#include "../layout/args.h"
 #include "../layout/layout.h"
 #include "../layout/records.h"
 
@@ -118,6 +122,10 @@ SY_DEV float sy_add_f32(float a, float b)
 {
     float sum = (0.0f + a) + b;
     return sum == sum ? sum : sy_bits_f32(0x7fffffffu);
+}
+SY_DEV sy_u32 sy_quotient(sy_u32 n, struct sy_by by)
+{
+    return (sy_u32)((sy_u64)n * by.scale >> by.shift);
 }
 SY_DEV sy_u32 sy_div_up(sy_u32 a, sy_u32 b)
 {

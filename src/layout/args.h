@@ -50,6 +50,11 @@ struct sy_dev_tensor {
     sy_u32 wide; /* 1: I64 elements                                       */
 };
 
+/* Division by what is the same for a whole launch: n / by is (u64)n * scale >> shift, n < 2^31. */
+struct sy_by {
+    sy_u32 scale, shift;
+};
+
 /* How a launch is cut; chosen by plan/tune.c. */
 struct sy_shape {
     sy_u32 pushers; /* warps per block of each role                          */
@@ -70,6 +75,7 @@ struct sy_shape {
     sy_u32 gather; /* combine: 1: pushers bring the terms of a sum into     */
                    /* their stages; 0: they read them where they lie        */
     sy_u32 pace;   /* GPU cycles per KiB and storing warp, times 16; 0: no pacing */
+    struct sy_by by_stages, by_parts, by_splits;
 };
 
 /* --- routing -------------------------------------------------------------------------------- */

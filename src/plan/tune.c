@@ -44,9 +44,9 @@
 /* The least slot that is worth copying rows by (GPU). */
 #define COPIER_LEAST 1024u
 
-/* Blocks. Below the first three pushing warps pay, from MANY on one each suffices; from BUSY on
- * their lanes keep enough loads in flight by themselves, and bulk loads only crowd the links; more
- * than ENOUGH gain nothing (GPU). */
+/* Blocks. Fewer than FEW want all the pushing warps that there is memory for, from MANY on one each
+ * suffices, and more than ENOUGH gain nothing. From BUSY on a combine's lanes keep enough loads in
+ * flight by themselves, and bulk loads only crowd the links (GPU). */
 #define FEW_BLOCKS 12u
 #define BUSY_BLOCKS 24u
 #define MANY_BLOCKS 48u
@@ -55,9 +55,6 @@
 /* Warps of a block, as far as registers allow (GPU). */
 #define DISPATCH_WARPS 16u
 #define COMBINE_WARPS 15u
-
-/* What a pushing warp should have to do, in parts of rows (GPU). */
-#define ITEMS_PER_WARP 48u
 
 static uint32_t up(uint32_t n, uint32_t unit)
 {
@@ -82,6 +79,15 @@ static void roles(const struct sy_machine *m, const struct sy_work *w, struct sy
     s->pace = m->pace;
 }
 
+static struct sy_by by_of(uint32_t n)
+{
+    struct sy_by by = {0, 31};
+    while (n > 1u << (by.shift - 31))
+        by.shift++;
+    by.scale = (uint32_t)((((uint64_t)1 << by.shift) + n - 1) / n);
+    return by;
+}
+
 /* Rows are cut for whole operations, so that halves and ranks agree on parts; then the roles that
  * this launch does not have go. */
 static void only_needed(const struct sy_work *w, struct sy_cut *cut)
@@ -94,17 +100,20 @@ static void only_needed(const struct sy_work *w, struct sy_cut *cut)
     if (s->pushers + s->signallers + s->finishers == 0)
         s->signallers = 1; /* someone must begin the operation */
     cut->warps = s->pushers + s->signallers + s->finishers;
+    s->by_stages = by_of(s->stages);
+    s->by_parts = by_of(s->parts);
+    s->by_splits = by_of(s->splits);
 }
 
-/* With many warps each gets few rows, and the last of them run alone: smaller parts even that out.
- * A part costs a ticket and a load of its own, so no more than needed (GPU). */
+/* Rows are cut when there are more pushing warps than tokens, and not for anything less: a part
+ * costs its warp a microsecond and more, whatever its size (GPU). */
 static uint32_t parts_wanted(const struct sy_machine *m, const struct sy_work *w,
                              const struct sy_shape *s, uint32_t blocks)
 {
     uint64_t warps = (uint64_t)blocks * s->pushers, tokens = w->tokens_most;
-    uint64_t parts = tokens ? (warps * ITEMS_PER_WARP + tokens - 1) / tokens : 1;
+    uint64_t parts = tokens ? (warps + tokens - 1) / tokens : 1;
     uint32_t most = (w->row_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
-    if (m->lanes == 1 || parts < 1)
+    if (m->lanes == 1)
         return 1;
     return parts < most ? (uint32_t)parts : most;
 }
@@ -156,7 +165,7 @@ static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, 
     roles(m, w, s);
     if (m->lanes == 1)
         return;
-    s->pushers = blocks < FEW_BLOCKS ? 5 : blocks < MANY_BLOCKS ? 2 : 1;
+    s->pushers = blocks < FEW_BLOCKS ? 5 : blocks < BUSY_BLOCKS ? 3 : blocks < MANY_BLOCKS ? 2 : 1;
     s->stages = 4;
     if (w->quant) {
         s->pushers = 5;

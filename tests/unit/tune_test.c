@@ -4,6 +4,7 @@
 
 #include "base/maxima.h"
 #include "check.h"
+#include "device/prims.h"
 #include "plan/tune.h"
 #include "prng.h"
 
@@ -88,6 +89,15 @@ static void check_sums(const struct sy_work *w, const struct sy_cut *c)
           "finishers' memory is not there");
 }
 
+static void check_quotient(struct sy_prng *p, uint32_t by, struct sy_by scale)
+{
+    uint32_t n = (uint32_t)sy_prng_below(p, 1u << 31) >> sy_prng_below(p, 31);
+    uint32_t multiple = n / by * by; /* the last ones before it and it are the hard ones */
+    CHECK(sy_quotient(n, scale) == n / by, "%u / %u is %u", n, by, sy_quotient(n, scale));
+    CHECK(sy_quotient(multiple, scale) == n / by, "%u / %u", multiple, by);
+    CHECK(!multiple || sy_quotient(multiple - 1, scale) == n / by - 1, "%u / %u", multiple - 1, by);
+}
+
 static int try_cut(int op, const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     return (op == 0 ? sy_cut_tdispatch(m, w, cut) : sy_cut_combine(m, w, cut)) == SY_OK;
@@ -135,6 +145,9 @@ static void rows(void)
         fits++;
         many += cut.shape.parts > 1;
         check_parts(&m, &w, &cut);
+        check_quotient(&p, cut.shape.stages, cut.shape.by_stages);
+        check_quotient(&p, cut.shape.parts, cut.shape.by_parts);
+        check_quotient(&p, cut.shape.splits, cut.shape.by_splits);
         check_stages(&w, &cut, op ? w.topk : w.fan, w.side_bytes);
         check_equal(op, &m, &w, &cut, &p);
         CHECK(!w.quant || cut.shape.parts == 1, "a row to be quantised in %u parts",
