@@ -65,11 +65,13 @@ static void add_special(int sm, enum sy_kernel kernel, struct sy_dev_route r, sy
         a.ldispatch.quant = quant;
     } else if (kernel == SY_KERNEL_combine) {
         a.combine.type = SY_BF16;
+        a.combine.pull = out.work;
     }
     add(sm, sy_variant_special(kernel, &a));
 }
 
-/* Top-8 of hidden size 7168: BF16 rows, and FP8 ones that are quantised on the way. */
+/* Top-8 of hidden size 7168: BF16 rows, and FP8 ones that are quantised on the way. work of a
+ * combine: the sources fetch. */
 static void add_common(int sm, sy_u32 ranks)
 {
     static const struct {
@@ -81,8 +83,8 @@ static void add_common(int sm, sy_u32 ranks)
         {SY_KERNEL_tdispatch, SY_TOKEN_MAJOR, 1, 1},  {SY_KERNEL_tdispatch, SY_EXPERT_PACKED, 0, 1},
         {SY_KERNEL_ldispatch, SY_RANK_MAJOR, 0, 0},   {SY_KERNEL_ldispatch, SY_RANK_MAJOR, 1, 1},
         {SY_KERNEL_ldispatch, SY_EXPERT_SLABS, 1, 1}, {SY_KERNEL_combine, SY_TOKEN_MAJOR, 0, 0},
-        {SY_KERNEL_combine, SY_EXPERT_PACKED, 0, 0},  {SY_KERNEL_combine, SY_RANK_MAJOR, 0, 0},
-        {SY_KERNEL_combine, SY_EXPERT_SLABS, 0, 0}};
+        {SY_KERNEL_combine, SY_TOKEN_MAJOR, 0, 1},    {SY_KERNEL_combine, SY_EXPERT_PACKED, 0, 0},
+        {SY_KERNEL_combine, SY_RANK_MAJOR, 0, 0},     {SY_KERNEL_combine, SY_EXPERT_SLABS, 0, 0}};
     for (size_t i = 0; i < sizeof common / sizeof *common; i++) {
         struct sy_dev_route r = {.topk = 8, .fan = ranks < 8 ? ranks : 8};
         struct sy_outputs out = {.work = common[i].work};

@@ -121,23 +121,33 @@ static sy_status prepare_memory(sy_route *route, void *memory)
 }
 
 /* Whatever the batches will be, there is one routing kernel for them, in latency mode at most for
- * maps; and what comes back will be BF16, as a rule. */
+ * maps. The rest is a guess, which saves half of the time until the first batch is through: rows of
+ * BF16, as large as they may be, with weights or ids; fetched when they come back, if that can be. */
 static void prepare_kernels(const sy_route *route)
 {
     const struct sy_rt *rt = route->group->rt;
     struct sy_combine_kargs combine;
+    struct sy_tdispatch_args dispatch;
     struct sy_route_args args;
     if (!rt->ops->prepare)
         return;
     memset(&args, 0, sizeof args);
     args.d = route->group->dev;
     args.r = route->dev;
-    if (!route->dev.latency)
+    memset(&dispatch, 0, sizeof dispatch);
+    dispatch.d = args.d;
+    dispatch.r = args.r;
+    dispatch.out.work = 1;
+    dispatch.out.row_bytes = (uint32_t)route->group->plan.limits.row_bytes_max;
+    if (!route->dev.latency) {
         rt->ops->prepare(route->group->rt, SY_KERNEL_route, &args);
+        rt->ops->prepare(route->group->rt, SY_KERNEL_tdispatch, &dispatch);
+    }
     memset(&combine, 0, sizeof combine);
     combine.d = args.d;
     combine.r = args.r;
     combine.type = SY_BF16;
+    combine.pull = !route->dev.latency && !sy_layout_by_expert(route->config.layout);
     rt->ops->prepare(route->group->rt, SY_KERNEL_combine, &combine);
 }
 

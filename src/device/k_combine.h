@@ -87,7 +87,7 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     sy_u32 *weigh = (sy_u32 *)(d->heap + (o->latency ? d->at.lc_weigh : d->at.tc_weigh));
     const sy_u32 *live = (const sy_u32 *)SY_ROUTE_AT(&a->r, live_all);
     sy_u32 amount = o->latency ? d->lat_tokens_max : d->tokens_max, ignore;
-    int weighed = sy_co_ahead_needed(o) && !a->pull;
+    int weighed = sy_co_ahead_needed(o) && !SY_PULL(a);
     for (sy_u32 s = 0; weighed && s < SY_RANKS(d); s++)
         if (!sy_co_wait_weights(c, o, s))
             return 0;
@@ -102,7 +102,7 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     SY_FOR (p, c, SY_RANKS(d)) {
         sy_put64((sy_u64 *)SY_PEER(d, p, tc_done) + d->rank, sy_word(o->op->epoch, 1u));
     }
-    for (sy_u32 base = 0; a->pull && base < SY_RANKS(d); base += SY_LANES) {
+    for (sy_u32 base = 0; SY_PULL(a) && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 s = base + c->lane;
         if (!sy_wait_epoch(c, o->op, s < SY_RANKS(d) ? done + s : 0, o->op->epoch, SY_FAULT_FETCH,
                            s, &ignore))
@@ -119,7 +119,7 @@ SY_DEV void sy_co_start(struct sy_ctx *c, const struct sy_co *o)
         return;
     if (!o->latency)
         sy_fence_publish(c);
-    sy_op_start(c, o->op, a->pull ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
+    sy_op_start(c, o->op, SY_PULL(a) ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
 }
 
 SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
@@ -143,9 +143,9 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
         return;
     if (a->send && sy_co_ahead_needed(o))
         sy_co_send_weights(c, o, c->block * c->warps + c->warp, c->blocks * c->warps);
-    if (a->send && !a->pull && c->warp < s->pushers)
+    if (a->send && !SY_PULL(a) && c->warp < s->pushers)
         sy_co_push(c, o, &pipe);
-    else if (a->send && !a->pull && c->warp < finisher)
+    else if (a->send && !SY_PULL(a) && c->warp < finisher)
         sy_co_signal(c, o);
     else if (a->receive && c->warp >= finisher)
         sy_co_finish(c, o, c->warp - finisher);

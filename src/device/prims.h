@@ -105,6 +105,11 @@
 #else
 #define SY_LATENCY(r) ((r)->latency)
 #endif
+#ifdef SY_CONST_PULL
+#define SY_PULL(a) ((sy_u32)(SY_CONST_PULL))
+#else
+#define SY_PULL(a) ((a)->pull)
+#endif
 #ifdef SY_CONST_ROW_BYTES
 #define SY_ROW_BYTES(o) ((sy_u32)(SY_CONST_ROW_BYTES))
 #else

@@ -70,6 +70,8 @@ struct sy_variant sy_variant_special(enum sy_kernel kernel, const void *args)
         know_route(&v, &combine->d, &combine->r);
         know(&v, SY_CONST_OF_TYPE, combine->type);
         know(&v, SY_CONST_OF_LATENCY, combine->r.latency);
+        if (combine->r.layout == SY_TOKEN_MAJOR || combine->r.layout == SY_RANK_MAJOR)
+            know(&v, SY_CONST_OF_PULL, combine->pull); /* the others spill with it */
         break;
     default:
         break;

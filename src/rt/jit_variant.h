@@ -15,7 +15,8 @@
     SY_CONST(WORK)                                                                                 \
     SY_CONST(ROW_BYTES)                                                                            \
     SY_CONST(TYPE)                                                                                 \
-    SY_CONST(LATENCY)
+    SY_CONST(LATENCY)                                                                              \
+    SY_CONST(PULL)
 
 enum {
 #define SY_CONST(name) SY_CONST_OF_##name,

@@ -58,7 +58,7 @@ static void batch(struct rounds *r, char *problem)
 }
 
 /* As a server does: a route for either mode, then batches. Top-8 of 256 experts, rows of 7168
- * elements of BF16. */
+ * elements of BF16 with weights and ids. */
 static void run_batches(struct shared *s, int rank, const struct run_engine *engine,
                         sy_group *group)
 {
@@ -75,6 +75,7 @@ static void run_batches(struct shared *s, int rank, const struct run_engine *eng
                                .experts = 256,
                                .hidden = 7168,
                                .bf16 = 1,
+                               .side = 1,
                                .tokens_max = 128};
     at = now_ms();
     for (int i = 0; i < 2; i++)

@@ -84,6 +84,12 @@ int rounds_open(struct rounds *r, char text[512])
     r->host_rows = calloc(rows + 1, sizeof *r->host_rows);
     if (!r->host_ids || !r->host_rows)
         abort();
+    if (r->side) {
+        r->weights = take(r, ids * sizeof *r->weights + 16);
+        r->out_weights = take(r, (size_t)r->ranks * ids * sizeof *r->out_weights + 16);
+        r->out_ids = take(r, (size_t)r->ranks * ids * sizeof *r->out_ids + 16);
+        config.capacity = r->tokens_max * (r->layout == SY_RANK_MAJOR ? 1 : r->ranks);
+    }
     if (sy_route_create(r->group, &config, NULL, &r->route) == SY_OK)
         return 0;
     snprintf(text, 512, "rank %d: sy_route_create: %.400s", r->rank, sy_last_error());
@@ -96,6 +102,11 @@ void rounds_close(struct rounds *r)
     give(r, r->ids);
     give(r, r->x);
     give(r, r->out);
+    if (r->side) {
+        give(r, r->weights);
+        give(r, r->out_weights);
+        give(r, r->out_ids);
+    }
     free(r->host_ids);
     free(r->host_rows);
 }
@@ -147,6 +158,11 @@ sy_status rounds_dispatch(struct rounds *r, sy_tensor *view, sy_stream *stream)
 {
     sy_dispatch_args args = {.size = sizeof args, .view = view, .sms = r->sms};
     args.x = rows_tensor(r, r->x);
+    if (r->side) {
+        args.weights = sy_tensor_2d(r->weights, SY_F32, r->tokens, r->topk);
+        args.out_weights = sy_tensor_2d(r->out_weights, SY_F32, r->ranks * r->tokens_max, r->topk);
+        args.out_ids = sy_tensor_2d(r->out_ids, SY_I32, r->ranks * r->tokens_max, r->topk);
+    }
     return sy_dispatch(r->route, &args, stream);
 }
 

@@ -20,11 +20,15 @@ struct rounds {
     int64_t tokens_max;
     int sms;  /* of each call; 0: the group's */
     int bf16; /* rows of BF16 instead of F32  */
+    int side; /* layouts by token: weights go along, and ids come with the rows */
 
     sy_route *route;
     int64_t tokens; /* of the batch that was filled in                         */
     int32_t *ids;   /* in the engine's memory, like the next two               */
     void *x, *out;
+    float *weights; /* side, like the next two */
+    float *out_weights;
+    int32_t *out_ids;
     int32_t *host_ids; /* what was filled in                                      */
     float *host_rows;
 };

@@ -22,7 +22,8 @@
 static const int targets[] = {80, 90, 100, 120};
 #define TARGETS ((int)(sizeof targets / sizeof *targets))
 
-/* Of specialised variants; ranks 8, K 8. any: the kernel for any shape. */
+/* Of specialised variants; ranks 8, K 8. any: the kernel for any shape. work of a combine: the
+ * sources fetch. */
 static const struct shape {
     const char *name;
     enum sy_kernel kernel;
@@ -43,6 +44,7 @@ static const struct shape {
     {"ldispatch slabs+f8", SY_KERNEL_ldispatch, 0, SY_EXPERT_SLABS, SY_QUANT_F8, 1, 7168},
     {"combine any", SY_KERNEL_combine, 1, 0, 0, 0, 0},
     {"combine token", SY_KERNEL_combine, 0, SY_TOKEN_MAJOR, 0, 0, 0},
+    {"combine token+pull", SY_KERNEL_combine, 0, SY_TOKEN_MAJOR, 0, 1, 0},
     {"combine rank", SY_KERNEL_combine, 0, SY_RANK_MAJOR, 0, 0, 0},
     {"combine packed", SY_KERNEL_combine, 0, SY_EXPERT_PACKED, 0, 0, 0},
     {"combine slabs", SY_KERNEL_combine, 0, SY_EXPERT_SLABS, 0, 0, 0},
@@ -89,6 +91,7 @@ static struct sy_variant variant_of(const struct shape *s)
         a.ldispatch.quant = s->quant;
     } else if (s->kernel == SY_KERNEL_combine) {
         a.combine.type = SY_BF16;
+        a.combine.pull = s->work;
     }
     return sy_variant_special(s->kernel, &a);
 }
