@@ -122,7 +122,8 @@ static sy_status prepare_memory(sy_route *route, void *memory)
 
 /* Whatever the batches will be, there is one routing kernel for them, in latency mode at most for
  * maps. The rest is a guess, which saves half of the time until the first batch is through: rows of
- * BF16, as large as they may be, with weights or ids; fetched when they come back, if that can be. */
+ * BF16, as large as they may be, with weights or ids; fetched when they come back, if they can be.
+ */
 static void prepare_kernels(const sy_route *route)
 {
     const struct sy_rt *rt = route->group->rt;

@@ -105,6 +105,7 @@ SY_DEV int sy_gate_wait(struct sy_ctx *c, const struct sy_op *op, sy_u32 which, 
 
 /* What a row to a rank needs to know of it. */
 struct sy_goal {
+    sy_u8 *heap;     /* read while there is nothing else to do */
     sy_u32 *records; /* at the place of the unit's first row there */
     sy_u32 order;    /* of that row                                */
     sy_u32 row;      /* its row, in the layouts by token           */
@@ -354,23 +355,36 @@ SY_DEV void sy_route_meanwhile(struct sy_ctx *c, const struct sy_route_args *a)
 
 /* --- exchange ------------------------------------------------------------------------------- */
 
-/* Tells rank p what this rank will send. */
-SY_DEV void sy_route_tell(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
-                          sy_u32 p)
+/* Tells rank p what this rank will send, by words: the one of this lane is number i. All that it
+ * may be is loaded at the same time. Per lane. */
+SY_DEV void sy_route_tell(const struct sy_route_args *a, const struct sy_op *op, sy_u32 p, sy_u32 i)
 {
     const struct sy_dev *d = &a->d;
     sy_u64 *to = (sy_u64 *)SY_PEER(d, p, route_count);
     sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
-    sy_u32 first = d->firsts[p], local = d->firsts[p + 1] - first;
-    to += (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max);
-    SY_FOR (e, c, local) {
-        sy_put64(to + SY_COUNT_HEAD + e, sy_word(op->epoch, sy_total(d, SY_RANKS(d) + first + e)));
-    }
-    if (c->lane == 0) {
-        sy_put64(to + SY_COUNT_ROWS, sy_word(op->epoch, sy_total(d, p)));
-        sy_put64(to + SY_COUNT_CHECK, sy_word(op->epoch, a->check));
-        sy_put64(to + SY_COUNT_BAD, sy_word(op->epoch, ~(sy_u32)(bad >> 32) + 1u));
-        sy_put64(to + SY_COUNT_VALUE, sy_word(op->epoch, (sy_u32)bad));
+    sy_u32 first = d->firsts[p], words = SY_COUNT_HEAD + d->firsts[p + 1] - first;
+    sy_u32 v = i < words
+                   ? sy_total(d, i < SY_COUNT_HEAD ? p : SY_RANKS(d) + first + i - SY_COUNT_HEAD)
+                   : 0;
+    if (i == SY_COUNT_CHECK)
+        v = a->check;
+    else if (i == SY_COUNT_BAD)
+        v = ~(sy_u32)(bad >> 32) + 1u;
+    else if (i == SY_COUNT_VALUE)
+        v = (sy_u32)bad;
+    if (i < words)
+        sy_put64(to + (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max) + i, sy_word(op->epoch, v));
+}
+
+/* Tells all ranks. The warps of block 0 share the work. */
+SY_DEV void sy_route_tell_all(struct sy_ctx *c, const struct sy_route_args *a,
+                              const struct sy_op *op)
+{
+    sy_u32 turns = sy_div_up(SY_COUNT_HEAD + a->d.local_max, SY_LANES);
+    for (sy_u32 u = c->warp; u < turns * SY_RANKS(&a->d); u += c->warps) {
+        sy_u32 p = u / turns;
+        sy_route_tell(a, op, (a->d.rank + p) % SY_RANKS(&a->d),
+                      (u - p * turns) * SY_LANES + c->lane);
     }
 }
 
@@ -465,9 +479,7 @@ SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
                              const struct sy_op *op, struct sy_unit *u)
 {
     const struct sy_dev *d = &a->d;
-    for (sy_u32 p = c->warp; p < SY_RANKS(d); p += c->warps)
-        sy_route_tell(c, a, op, (d->rank + p) % SY_RANKS(d));
-    sy_fence_publish(c); /* before the answers: the records of the route before have been taken */
+    sy_route_tell_all(c, a, op);
     if (!sy_block_agrees(c, sy_hear(c, op, &a->r, (const sy_u64 *)SY_OWN(d, route_count), a->check,
                                     u->heard, c->warp, c->warps)))
         return 0;
@@ -507,7 +519,8 @@ SY_DEV void sy_unit_goals(struct sy_ctx *c, const struct sy_route_args *a, struc
         struct sy_goal *goal = u->goals + p;
         sy_u32 base = want[SY_BASE_ROWS], capacity = want[SY_BASE_CAPACITY], nth = u->before[p];
         int by_rank = SY_LAYOUT(&a->r) == SY_L_RANK;
-        goal->records = (sy_u32 *)SY_PEER(d, p, route_meta) + (sy_u64)(base + nth) * d->meta_words;
+        goal->records =
+            (sy_u32 *)SY_AT(d, goal->heap, route_meta) + (sy_u64)(base + nth) * d->meta_words;
         goal->order = base + nth;
         goal->row = by_rank ? d->rank * capacity + nth : base + nth;
         goal->nth = nth;
@@ -721,7 +734,8 @@ SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a,
     sy_fence_publish(c);
     SY_FOR (p, c, SY_RANKS(&a->d)) {
         if (u->records[p])
-            sy_signal_add((sy_u32 *)SY_PEER(&a->d, p, route_arrive) + a->d.rank, u->records[p]);
+            sy_signal_add((sy_u32 *)SY_AT(&a->d, u->goals[p].heap, route_arrive) + a->d.rank,
+                          u->records[p]);
     }
 }
 
@@ -848,6 +862,9 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
 {
     const sy_u32 *hist = sy_hist(&a->d, u->chunk);
     int open = 1;
+    SY_FOR_BLOCK (p, c, SY_RANKS(&a->d)) {
+        u->goals[p].heap = a->d.peers[p];
+    }
     if (c->block || c->blocks == 1)
         sy_route_meanwhile(c, a);
     if (c->block)
@@ -869,12 +886,15 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
 SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     struct sy_unit unit = sy_unit_of(c, a);
-    int open = 1;
+    int stopped = c->warp == 0 && sy_stopped(&a->d), open = 1; /* asked now, looked at below */
     if (unit.chunk != SY_NO_CHUNK)
         sy_route_count(c, a, &unit);
+    if (c->block == 0) /* before any word: the records of the route before have been taken */
+        sy_fence_publish(c);
     sy_gate_arrive(c, op, SY_GATE_COUNTED);
+    /* After a route that could not be finished the gates stand as it left them. */
     if (c->warp == 0)
-        open = sy_gate_wait(c, op, SY_GATE_COUNTED, c->blocks);
+        open = !(stopped && sy_lost(c, &a->d)) && sy_gate_wait(c, op, SY_GATE_COUNTED, c->blocks);
     if (!sy_block_agrees(c, open))
         return 0;
     if (c->block == 0 && !sy_route_exchange(c, a, op, &unit))
@@ -912,8 +932,7 @@ SY_DEV void sy_k_route(struct sy_ctx *c, const struct sy_route_args *a)
                         (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)t * SY_TOPK(&a->r));
         return;
     }
-    /* After a route that could not be finished the gates stand as it left them. */
-    int whole = sy_block_agrees(c, c->warp != 0 || !sy_lost(c, &a->d)) && sy_route_run(c, a, &op);
+    int whole = sy_route_run(c, a, &op);
     if (sy_op_leave(c, &op, 1) && whole)
         sy_route_close(c, a, &op);
 }

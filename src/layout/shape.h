@@ -108,7 +108,7 @@ SY_STATIC_ASSERT(sizeof(struct sy_job) == 32, "head of a job");
 
 /* Its memory: header | goals | answers | what was heard | counts before | bits | rows that fit |
  * records | ids, places, ranks and rows of selections. */
-#define SY_ROUTE_GOAL_BYTES 32u
+#define SY_ROUTE_GOAL_BYTES 40u
 #define SY_ROUTE_SH_GOALS 64u
 #define SY_ROUTE_SH_BYTES(ranks, experts, local_max, topk)                                         \
     (SY_ROUTE_SH_GOALS + (ranks) * (SY_ROUTE_GOAL_BYTES + 6u * 4u) + (experts)*3u * 4u +           \
