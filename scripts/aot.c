@@ -56,6 +56,7 @@ static void add_special(int sm, enum sy_kernel kernel, struct sy_dev_route r, sy
     } a;
     memset(&a, 0, sizeof a);
     a.route.d.ranks = ranks;
+    a.route.d.books = 1;
     a.route.r = r;
     if (kernel == SY_KERNEL_tdispatch) {
         a.tdispatch.out = out;

@@ -53,6 +53,8 @@ static const struct sim_plant plants[] = {
      SIM_WORLD},
     {28, "unmapped-peer", "a peer's heap whose mapping failed is used all the same", SIM_WORLD},
     {29, "null-table", "a launch is given a pointer that its device does not have", SIM_WORLD},
+    {30, "one-book",
+     "one copy of what ranks tell each other in routing: the next route overwrites it", SIM_WORLD},
 };
 
 const struct sim_plant *sim_plant_at(int number)

@@ -81,6 +81,7 @@ static void draw_group(struct sim_scenario *s, const struct sim_wish *wish, stru
     s->warps_max = s->gpu ? 16 : 3;
     s->boot = sy_prng_once_in(p, 6) ? SY_BOOT_ID : SY_BOOT_USER;
     s->combine_path = sy_prng_once_in(p, 4);
+    s->route_asks = sy_prng_once_in(p, 3);
     s->timeout_ns = 2000000000u;
     s->routes = (uint32_t)sy_prng_range(p, 1, 3);
     if (wish->plain) {

@@ -99,6 +99,7 @@ struct sim_scenario {
     uint32_t blocks, warps_max;
     int boot;         /* sy_boot_kind */
     int combine_path; /* parameter SY_COMBINE_PATH */
+    int route_asks;   /* 1: SY_ROUTE_WORDS is 0    */
     uint64_t timeout_ns;
     uint32_t routes;
     struct sim_route *route;

@@ -16,7 +16,7 @@
 static struct sy_prng random_numbers;
 static uint8_t *in_round; /* [ranks] */
 static uint32_t rank_count;
-static int combine_path;
+static int combine_path, route_asks;
 
 void sim_round_begin(uint32_t rank)
 {
@@ -154,8 +154,10 @@ static pid_t parent(void)
 char *sim_getenv(const char *name);
 char *sim_getenv(const char *name)
 {
-    static char push[] = "1";
-    return combine_path && !strcmp(name, "SY_COMBINE_PATH") ? push : NULL;
+    static char push[] = "1", ask[] = "0";
+    if (combine_path && !strcmp(name, "SY_COMBINE_PATH"))
+        return push;
+    return route_asks && !strcmp(name, "SY_ROUTE_WORDS") ? ask : NULL;
 }
 
 /* base/process.h: every rank is a process of its own. */
@@ -207,9 +209,10 @@ static const struct sy_os sim_os = {
 
 const struct sy_os *sy_os = &sim_os;
 
-void sim_system_open(uint64_t seed, uint32_t ranks, int path)
+void sim_system_open(uint64_t seed, uint32_t ranks, int path, int asks)
 {
     combine_path = path;
+    route_asks = asks;
     random_numbers = sy_prng_make(seed, 2);
     rank_count = ranks;
     in_round = calloc(ranks, 1);

@@ -8,8 +8,9 @@
 #include "base/os.h"
 
 /* Begins and ends a world's system. */
-/* combine_path: what the environment says of SY_COMBINE_PATH; 0: nothing. */
-void sim_system_open(uint64_t seed, uint32_t ranks, int combine_path);
+/* combine_path: what the environment says of SY_COMBINE_PATH; 0: nothing. route_asks: 1: it says 0
+ * of SY_ROUTE_WORDS. */
+void sim_system_open(uint64_t seed, uint32_t ranks, int combine_path, int route_asks);
 void sim_system_close(void);
 
 /* All descriptors of a rank close, as when its process dies. */

@@ -118,7 +118,7 @@ static void open_world(struct sim_world *w)
     sim_sched_open(&s->sched, s->seed, s->ranks);
     sim_weak_open(&weak, s->ranks);
     sim_engine_open(&engine);
-    sim_system_open(s->seed, s->ranks, s->combine_path);
+    sim_system_open(s->seed, s->ranks, s->combine_path, s->route_asks);
 }
 
 static void close_world(void)

@@ -123,6 +123,8 @@ static void fill_limits(struct sy_plan *plan, const sy_group_config *c)
         uint64_t n = (uint64_t)(plan->firsts[r + 1] - plan->firsts[r]);
         m->local_max = n > m->local_max ? n : m->local_max;
     }
+    m->books =
+        m->ranks * SY_TOLD_WORDS(1, m->ranks, m->experts, 0) <= (uint64_t)plan->params.route_words;
     m->topk_max = (uint64_t)c->topk_max;
     m->tokens_max = plan->modes & SY_THROUGHPUT ? (uint64_t)c->tokens_max : 0;
     m->lat_tokens_max = plan->modes & SY_LATENCY ? latency_tokens(c) : 0;
@@ -212,7 +214,7 @@ void sy_plan_close(struct sy_plan *plan)
 /* --- agreement ------------------------------------------------------------------------------ */
 
 /* What must be equal on all ranks, by name. Defaults are filled in, whatever the modes. */
-enum { SAME = 21 };
+enum { SAME = 22 };
 
 static const char *const same_names[SAME] = {"library version",
                                              "engine",
@@ -230,6 +232,7 @@ static const char *const same_names[SAME] = {"library version",
                                              "sms",
                                              "timeout_ns",
                                              "SY_COMBINE_PATH",
+                                             "SY_ROUTE_WORDS",
                                              "SY_HEAP",
                                              "ranks",
                                              "heap layout",
@@ -258,6 +261,7 @@ static void same_values(const struct sy_plan *plan, uint64_t v[SAME])
         (uint64_t)c->sms,
         plan->timeout_ns,
         (uint64_t)plan->params.combine_path,
+        (uint64_t)plan->params.route_words,
         (uint64_t)plan->params.heap,
         m->ranks,
         plan->heap.bytes,

@@ -57,6 +57,8 @@ static sy_status make_dev(sy_group *group)
     d->ranks = (sy_u32)m->ranks;
     d->experts = (sy_u32)m->experts;
     d->local_max = (sy_u32)m->local_max;
+    d->books = (sy_u32)m->books;
+    d->told_words = (sy_u32)m->told_words;
     d->first = (sy_u32)plan->firsts[plan->rank];
     d->local = (sy_u32)(plan->firsts[plan->rank + 1] - plan->firsts[plan->rank]);
     d->tokens_max = (sy_u32)m->tokens_max;

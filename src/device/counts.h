@@ -12,17 +12,38 @@ SY_DEV sy_u32 sy_announced(const struct sy_dev *d, const sy_u32 *heard, sy_u32 s
     return heard[source * (SY_COUNT_HEAD + d->local_max) + i];
 }
 
+/* Where the words of all sources are, and among a source's those for this rank. */
+struct sy_told {
+    const sy_u64 *words;
+    sy_u32 stride;
+    sy_u32 rows;    /* SY_COUNT_ROWS is word number `rows` */
+    sy_u32 experts; /* the first expert's is this one      */
+};
+
+SY_DEV struct sy_told sy_told_here(const struct sy_dev *d, const sy_u64 *words)
+{
+    struct sy_told told;
+    told.words = words;
+    told.stride = SY_COUNT_HEAD + d->local_max;
+    told.rows = SY_COUNT_ROWS;
+    told.experts = SY_COUNT_HEAD;
+    return told;
+}
+
 /* Waits for the words of all ranks, checks them and keeps their values in the table. Several warps
  * may share the work. */
 SY_DEV int sy_hear(struct sy_ctx *c, const struct sy_op *op, const struct sy_dev_route *r,
-                   const sy_u64 *words, sy_u32 check, sy_u32 *heard, sy_u32 worker, sy_u32 workers)
+                   const struct sy_told *told, sy_u32 check, sy_u32 *heard, sy_u32 worker,
+                   sy_u32 workers)
 {
     const struct sy_dev *d = op->d;
     sy_u32 stride = SY_COUNT_HEAD + d->local_max, n = SY_COUNT_HEAD + d->local, wrong = 0;
     sy_u32 units = sy_div_up(n, SY_LANES);
     for (sy_u32 u = worker; u < units * (SY_RANKS(d) + SY_PLANT(PAST_RANKS)); u += workers) {
         sy_u32 p = u / units, i = u % units * SY_LANES + c->lane, v = 0;
-        const sy_u64 *word = words + (sy_u64)p * stride + i;
+        sy_u32 at = i >= SY_COUNT_HEAD ? told->experts + i - SY_COUNT_HEAD : i;
+        const sy_u64 *word =
+            told->words + (sy_u64)p * told->stride + (i == SY_COUNT_ROWS ? told->rows : at);
         if (!sy_wait_word(c, op, i < n ? word : 0, op->epoch, SY_FAULT_COUNT, p, &v))
             return 0;
         if (i >= n)

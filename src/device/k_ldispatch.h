@@ -594,14 +594,14 @@ SY_DEV int sy_ld_hear(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
                       struct sy_ld_shared *sh)
 {
     sy_u32 senders = c->warps / 2;
+    struct sy_told told = sy_told_here(&a->d, sy_ld_words(a, a->d.heap));
     if (!a->send) {
         if (c->warp == 0 && c->lane == 0)
             *sh->all_heard = 1;
         sy_block_sync(c);
     }
     if (c->warp >= senders &&
-        !sy_hear(c, op, &a->r, sy_ld_words(a, a->d.heap), a->check, sh->heard, c->warp - senders,
-                 c->warps - senders) &&
+        !sy_hear(c, op, &a->r, &told, a->check, sh->heard, c->warp - senders, c->warps - senders) &&
         c->lane == 0)
         sy_store_shared(sh->all_heard, 0u);
     sy_block_sync(c);

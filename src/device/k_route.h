@@ -5,10 +5,10 @@
  *
  *   count     a block counts its chunk: distinct ranks of a token, selections per expert
  *   gate      all blocks have counted
- *   exchange  block 0: tell every rank what comes, hear from every rank, answer where it shall go;
- *             from what it has heard it makes the counts of what comes
+ *   exchange  block 0: tell every rank all counts, hear from every rank; from what it has heard it
+ *             makes the counts of what comes
  *   scan      the other blocks meanwhile: per rank and expert, the sums over earlier chunks
- *   place     with all ranks' answers, a block gives its selections their places and sends a record
+ *   place     with all ranks' counts, a block gives its selections their places and sends a record
  *             per row
  *   receive   records of all sources become this rank's part of the route
  *
@@ -16,237 +16,13 @@
  * word in shared memory has a bit per token of the unit that goes there: its ones are the unit's
  * count, the ones below a token's bit the token's place among them.
  *
- * Counts and answers are words that prove themselves. A source's words for the next route come only
- * after this rank's answers to the last, and the answers only after the source's counts, so one
- * copy of each suffices. A source writes records (route_meta, at its orders) after this rank's
- * answer to it, which this rank gives when it has taken all records of the route before. */
+ * What ranks tell each other are words that prove themselves (route_exchange.h); how many copies of
+ * them there are, and when a source may write records (route_meta, at its orders), stands in
+ * docs/PROTOCOL.md. */
 #ifndef SY_DEVICE_K_ROUTE_H
 #define SY_DEVICE_K_ROUTE_H
 
-#include "fill.h"
-#include "ids.h"
-
-#define SY_ROUTE_AMOUNT(d) ((d)->tokens_max) /* of route_arrive per operation */
-
-/* Lanes of all warps of the block share the work. */
-#define SY_FOR_BLOCK(i, c, n)                                                                      \
-    for (sy_u32 i = (c)->warp * SY_LANES + (c)->lane; i < (n); i += (c)->warps * SY_LANES)
-
-SY_DEV sy_u32 *sy_totals(const struct sy_dev *d, sy_u32 copy)
-{
-    return (sy_u32 *)SY_MINE(d, route_totals) + copy * (SY_RANKS(d) + d->experts);
-}
-SY_DEV sy_u32 sy_total(const struct sy_dev *d, sy_u32 counter)
-{
-    sy_u32 sum = 0;
-    SY_UNROLL(8)
-    for (sy_u32 copy = 0; copy < SY_TOTALS_COPIES; copy++)
-        sum += sy_totals(d, copy)[counter];
-    return sum;
-}
-
-/* Counters of a chunk: [ranks] distinct tokens, [experts] selections. */
-SY_DEV sy_u32 *sy_hist(const struct sy_dev *d, sy_u32 chunk)
-{
-    return (sy_u32 *)SY_MINE(d, hist) + (sy_u64)chunk * (SY_RANKS(d) + d->experts);
-}
-
-/* Did all warps of the block succeed? Every warp gets the same answer, so the next barrier finds
- * all of them or none. */
-SY_DEV int sy_block_agrees(struct sy_ctx *c, int ok)
-{
-    sy_u32 *agreed = (sy_u32 *)c->shared;
-    sy_block_sync(c);
-    if (c->warp == 0 && c->lane == 0)
-        *agreed = 1;
-    sy_block_sync(c);
-    if (!ok && c->lane == 0)
-        sy_store_shared(agreed, 0u);
-    sy_block_sync(c);
-    return (int)*agreed;
-}
-
-/* What blocks wait for. The first two count blocks, the others are set by block 0. */
-enum {
-    SY_GATE_COUNTED = 0,
-    SY_GATE_SCANNED = 1,
-    SY_GATE_HEARD = 2, /* all ranks' counts have come                  */
-    SY_GATE_KNOWN = 3  /* ... and what they mean stands in the route   */
-};
-
-SY_DEV sy_u32 *sy_route_gate(const struct sy_dev *d, sy_u32 which)
-{
-    return (sy_u32 *)SY_MINE(d, gate) + which;
-}
-
-/* This block's work of one kind is done. */
-SY_DEV void sy_gate_arrive(struct sy_ctx *c, const struct sy_op *op, sy_u32 which)
-{
-    sy_block_sync(c);
-    if (c->warp)
-        return;
-    sy_fence_device(c);
-    if (c->lane == 0)
-        sy_add(sy_route_gate(op->d, which), 1u);
-}
-
-/* Until a gate has seen n arrivals. By one warp. Bounded; 0: leave. */
-SY_DEV int sy_gate_wait(struct sy_ctx *c, const struct sy_op *op, sy_u32 which, sy_u32 n)
-{
-    return sy_wait_own(c, op, sy_route_gate(op->d, which), n);
-}
-
-/* --- units ---------------------------------------------------------------------------------- */
-
-/* Tokens. */
-#define SY_UNIT(a) SY_ROUTE_UNIT(SY_TOPK(&(a)->r))
-#define SY_NO_ROW 0xffffffffu      /* the selection is not the first of its token on its rank */
-#define SY_ROW_DROPPED 0x80000000u /* it is, but the row does not fit there                   */
-
-/* What a row to a rank needs to know of it. */
-struct sy_goal {
-    sy_u8 *heap;     /* read while there is nothing else to do */
-    sy_u32 *records; /* at the place of the unit's first row there */
-    sy_u32 order;    /* of that row                                */
-    sy_u32 row;      /* its row, in the layouts by token           */
-    sy_u32 nth;      /* its number among this source's rows there  */
-    sy_u32 capacity;
-    sy_u32 first; /* expert */
-    sy_u32 reserved;
-};
-
-SY_STATIC_ASSERT(sizeof(struct sy_goal) == SY_ROUTE_GOAL_BYTES, "shape.h cuts the memory");
-
-#define SY_NO_CHUNK 0xffffffffu
-
-/* A block's unit: everything in shared memory. Selections are numbered token * K + k. */
-struct sy_unit {
-    sy_u32 chunk;          /* of this block, or SY_NO_CHUNK: it only talks                    */
-    sy_u32 first, n;       /* tokens                                                          */
-    sy_u32 *heard;         /* block 0: what all sources announced                             */
-    sy_u32 *want;          /* [ranks][SY_BASE_HEAD], [experts]: the answers                   */
-    sy_u32 *before;        /* [ranks + experts]: counts of this source's tokens before        */
-    sy_u32 *tokens;        /* [ranks + experts]: bit i: token first + i goes there            */
-    sy_u32 *fits;          /* [ranks]: the same of the rows that fit there                    */
-    sy_u32 *records;       /* [ranks]: how many this block has sent                           */
-    struct sy_goal *goals; /* [ranks]                                                         */
-    sy_s32 *ids;           /* [selection]                                                     */
-    sy_s32 *pos;           /* [selection]: its place at its rank, or -1                       */
-    sy_u32 *rows;          /* [selection]: the rank that its token's row goes to, or SY_NO_ROW */
-    sy_s32 *at;            /* [selection]: where that row goes                                */
-    sy_u32 *repeats;       /* 1: some token has an expert twice                               */
-};
-
-SY_DEV sy_u32 *sy_carve(sy_u32 **at, sy_u32 words)
-{
-    sy_u32 *p = *at;
-    *at += words;
-    return p;
-}
-
-SY_DEV struct sy_unit sy_unit_of(struct sy_ctx *c, const struct sy_route_args *a)
-{
-    sy_u32 R = SY_RANKS(&a->d), all = R + a->d.experts,
-           selections = SY_ROUTE_SELECTIONS(SY_TOPK(&a->r));
-    sy_u32 *at = (sy_u32 *)(c->shared + SY_ROUTE_SH_GOALS);
-    struct sy_unit u;
-    u.chunk = c->block - (c->blocks - a->chunks);
-    u.first = u.n = 0;
-    u.repeats = (sy_u32 *)c->shared + 1;
-    u.goals = (struct sy_goal *)sy_carve(&at, R * (SY_ROUTE_GOAL_BYTES / 4u));
-    u.want = sy_carve(&at, R * SY_BASE_HEAD + a->d.experts);
-    u.heard = sy_carve(&at, SY_HEARD_BYTES(R, a->d.local_max) / 4u);
-    u.before = sy_carve(&at, all);
-    u.tokens = sy_carve(&at, all);
-    u.fits = sy_carve(&at, R);
-    u.records = sy_carve(&at, R);
-    u.ids = (sy_s32 *)sy_carve(&at, selections);
-    u.pos = (sy_s32 *)sy_carve(&at, selections);
-    u.rows = sy_carve(&at, selections);
-    u.at = (sy_s32 *)sy_carve(&at, selections);
-    return u;
-}
-
-SY_DEV struct sy_dev_tensor sy_route_ids(const struct sy_route_args *a)
-{
-    struct sy_dev_tensor t;
-    t.data = (sy_u8 *)SY_ROUTE_AT(&a->r, ids);
-    t.stride0 = (sy_s64)SY_TOPK(&a->r) * 4;
-    t.stride1 = 4;
-    t.rows = a->tokens;
-    t.wide = 0;
-    return t;
-}
-
-/* Enters selection x. Per lane. */
-SY_DEV void sy_unit_enter(const struct sy_route_args *a, struct sy_unit *u, sy_u32 x)
-{
-    sy_u32 K = SY_TOPK(&a->r), bit = 1u << x / K, k = x % K, rank;
-    sy_s32 id = u->ids[x];
-    int first_id = 1, first_rank = 1;
-    u->rows[x] = SY_NO_ROW;
-    if (id < 0)
-        return;
-    rank = sy_owner(&a->d, id);
-    for (sy_u32 o = x - k; o < x; o++) {
-        sy_s32 other = u->ids[o];
-        first_id &= other != id;
-        first_rank &= other < 0 || sy_owner(&a->d, other) != rank;
-    }
-    if (first_rank) {
-        u->rows[x] = rank;
-        sy_add(u->tokens + rank, bit);
-    }
-    if (first_id)
-        sy_add(u->tokens + SY_RANKS(&a->d) + (sy_u32)id, bit);
-    else
-        sy_store_shared(u->repeats, 1u);
-}
-
-/* Makes the unit that begins at `first`. ids: the caller's, which the route then keeps, or the
- * route's own. */
-SY_DEV void sy_unit_load(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u,
-                         const struct sy_dev_tensor *ids, int keep, sy_u32 first, sy_u32 end)
-{
-    sy_u32 K = SY_TOPK(&a->r);
-    sy_s32 *own = (sy_s32 *)SY_ROUTE_AT(&a->r, ids) + (sy_u64)first * K;
-    u->first = first;
-    u->n = first < end ? sy_min_u32(SY_UNIT(a), end - first) : 0;
-    sy_block_sync(c);
-    SY_FOR_BLOCK (x, c, u->n * K) {
-        sy_s32 id = sy_read_id(&a->d, &a->r, ids, first + x / K, x % K);
-        u->ids[x] = id;
-        if (keep)
-            own[x] = id;
-    }
-    SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
-        u->tokens[i] = 0;
-    }
-    if (c->warp == 0 && c->lane == 0)
-        *u->repeats = 0;
-    sy_block_sync(c);
-    SY_FOR_BLOCK (x, c, u->n * K) {
-        sy_unit_enter(a, u, x);
-    }
-    sy_block_sync(c);
-}
-
-/* The unit is over: adds it to the counts before. */
-SY_DEV void sy_unit_add(struct sy_ctx *c, const struct sy_route_args *a, struct sy_unit *u)
-{
-    sy_u32 K = SY_TOPK(&a->r), R = SY_RANKS(&a->d);
-    SY_FOR_BLOCK (i, c, R + a->d.experts) {
-        u->before[i] += sy_ones(u->tokens[i]);
-    }
-    if (!sy_load_shared(u->repeats))
-        return;
-    sy_block_sync(c);
-    SY_FOR_BLOCK (x, c, u->n * K) {
-        if (u->ids[x] >= 0 && !sy_is_first_of(u->ids + x / K * K, x % K))
-            sy_add(u->before + R + u->ids[x], 1u);
-    }
-    sy_block_sync(c);
-}
+#include "route_exchange.h"
 
 /* --- count ---------------------------------------------------------------------------------- */
 
@@ -351,148 +127,6 @@ SY_DEV void sy_route_meanwhile(struct sy_ctx *c, const struct sy_route_args *a)
     for (sy_u32 i = worker * SY_LANES + c->lane; i < SY_RANKS(d) * a->r.chunks;
          i += workers * SY_LANES)
         goes[i] = returns[i] = due[i] = live[i] = 0;
-}
-
-/* --- exchange ------------------------------------------------------------------------------- */
-
-/* Tells rank p what this rank will send, by words: the one of this lane is number i. All that it
- * may be is loaded at the same time. Per lane. */
-SY_DEV void sy_route_tell(const struct sy_route_args *a, const struct sy_op *op, sy_u32 p, sy_u32 i)
-{
-    const struct sy_dev *d = &a->d;
-    sy_u64 *to = (sy_u64 *)SY_PEER(d, p, route_count);
-    sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
-    sy_u32 first = d->firsts[p], words = SY_COUNT_HEAD + d->firsts[p + 1] - first;
-    sy_u32 v = i < words
-                   ? sy_total(d, i < SY_COUNT_HEAD ? p : SY_RANKS(d) + first + i - SY_COUNT_HEAD)
-                   : 0;
-    if (i == SY_COUNT_CHECK)
-        v = a->check;
-    else if (i == SY_COUNT_BAD)
-        v = ~(sy_u32)(bad >> 32) + 1u;
-    else if (i == SY_COUNT_VALUE)
-        v = (sy_u32)bad;
-    if (i < words)
-        sy_put64(to + (sy_u64)d->rank * (SY_COUNT_HEAD + d->local_max) + i, sy_word(op->epoch, v));
-}
-
-/* Tells all ranks. The warps of block 0 share the work. */
-SY_DEV void sy_route_tell_all(struct sy_ctx *c, const struct sy_route_args *a,
-                              const struct sy_op *op)
-{
-    sy_u32 turns = sy_div_up(SY_COUNT_HEAD + a->d.local_max, SY_LANES);
-    for (sy_u32 u = c->warp; u < turns * SY_RANKS(&a->d); u += c->warps) {
-        sy_u32 p = u / turns;
-        sy_route_tell(a, op, (a->d.rank + p) % SY_RANKS(&a->d),
-                      (u - p * turns) * SY_LANES + c->lane);
-    }
-}
-
-/* The answers to all sources: where their rows shall go. The same sums as in counts.h, straight
- * from what was heard, because all sources wait for them. The warps of block 0 share the work. */
-SY_DEV void sy_route_answer(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op,
-                            struct sy_unit *u)
-{
-    const struct sy_dev *d = &a->d;
-    sy_u64 mine = (sy_u64)d->rank * (SY_BASE_HEAD + d->local_max);
-    sy_u32 *offsets = u->before, before = 0; /* nobody needs those before the scan */
-    int packed = SY_LAYOUT(&a->r) == SY_L_PACKED;
-    for (sy_u32 at = 0; c->warp == c->warps - 1 && at < SY_RANKS(d); at += SY_LANES) {
-        sy_u32 s = at + c->lane, all;
-        sy_u32 n = s < SY_RANKS(d) ? sy_announced(d, u->heard, s, SY_COUNT_ROWS) : 0;
-        sy_u32 base = before + sy_scan(c, n, &all);
-        before += all;
-        if (s >= SY_RANKS(d))
-            continue;
-        sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base) + mine;
-        sy_put64(to + SY_BASE_ROWS, sy_word(op->epoch, base));
-        sy_put64(to + SY_BASE_CAPACITY, sy_word(op->epoch, a->r.capacity));
-    }
-    if (packed && c->warp == 0)
-        sy_heard_offsets(c, d, &a->r, u->heard, offsets);
-    if (packed)
-        sy_block_sync(c);
-    SY_FOR_BLOCK (e, c, d->local) {
-        sy_u32 begin = packed ? offsets[e] : 0;
-        for (sy_u32 s = 0; s < SY_RANKS(d); s++) {
-            sy_u64 *to = (sy_u64 *)SY_PEER(d, s, route_base) + mine;
-            sy_put64(to + SY_BASE_HEAD + e, sy_word(op->epoch, begin));
-            begin += sy_announced(d, u->heard, s, SY_COUNT_HEAD + e);
-        }
-    }
-}
-
-/* Keeps one word of rank p's answer. Returns what is wrong with it, or 0. Per lane. */
-SY_DEV sy_u32 sy_route_keep(const struct sy_route_args *a, struct sy_unit *u, sy_u32 p, sy_u32 i,
-                            sy_u32 v)
-{
-    const struct sy_dev *d = &a->d;
-    sy_u32 first = d->firsts[p], slabs = d->firsts[p + 1] - first;
-    if (i >= SY_BASE_HEAD) {
-        u->want[SY_RANKS(d) * SY_BASE_HEAD + first + i - SY_BASE_HEAD] = v;
-        return 0;
-    }
-    u->want[p * SY_BASE_HEAD + i] = v;
-    if (i == SY_BASE_ROWS)
-        return v > SY_RANKS(d) * a->r.tokens_limit || v >> 31 ? SY_FAULT_BYTES : 0;
-    if (SY_LAYOUT(&a->r) == SY_L_RANK)
-        slabs = SY_RANKS(d);
-    else if (SY_LAYOUT(&a->r) != SY_L_SLABS)
-        slabs = 1;
-    if (u->chunk == 0)
-        ((sy_u32 *)SY_ROUTE_AT(&a->r, extent))[p] = v * slabs;
-    return 0;
-}
-
-/* Waits for rank p's words from lane number `at` on. 0: leave. */
-SY_DEV int sy_route_answer_of(struct sy_ctx *c, const struct sy_route_args *a,
-                              const struct sy_op *op, struct sy_unit *u, sy_u32 p, sy_u32 at)
-{
-    const struct sy_dev *d = &a->d;
-    sy_u32 i = at + c->lane, v = 0, wrong = 0;
-    int in = i < SY_BASE_HEAD + d->firsts[p + 1] - d->firsts[p];
-    const sy_u64 *from = (const sy_u64 *)SY_OWN(d, route_base);
-    from += (sy_u64)p * (SY_BASE_HEAD + d->local_max) + i;
-    if (!sy_wait_word(c, op, in ? from : 0, op->epoch, SY_FAULT_BASE, p, &v))
-        return 0;
-    if (in)
-        wrong = sy_route_keep(a, u, p, i, v);
-    if (wrong)
-        sy_raise(c, op, sy_missed(d, wrong, p, from));
-    return !sy_any(c, wrong != 0);
-}
-
-/* Waits for all ranks' answers, checks them and keeps them. The warps of the block share the work.
- * By then block 0 has heard all counts: a rank that is late with those has been blamed for that. */
-SY_DEV int sy_route_answered(struct sy_ctx *c, const struct sy_route_args *a,
-                             const struct sy_op *op, struct sy_unit *u)
-{
-    sy_u32 turns = sy_div_up(SY_BASE_HEAD + a->d.local_max, SY_LANES);
-    int ok = 1;
-    for (sy_u32 x = c->warp; ok && x < SY_RANKS(&a->d) * turns; x += c->warps)
-        ok = sy_route_answer_of(c, a, op, u, x / turns, x % turns * SY_LANES);
-    return sy_block_agrees(c, ok);
-}
-
-/* Block 0. Returns 0 to all warps when the group is lost. */
-SY_DEV int sy_route_exchange(struct sy_ctx *c, const struct sy_route_args *a,
-                             const struct sy_op *op, struct sy_unit *u)
-{
-    const struct sy_dev *d = &a->d;
-    sy_route_tell_all(c, a, op);
-    if (!sy_block_agrees(c, sy_hear(c, op, &a->r, (const sy_u64 *)SY_OWN(d, route_count), a->check,
-                                    u->heard, c->warp, c->warps)))
-        return 0;
-    if (c->warp == c->warps - 1 && c->lane == 0)
-        sy_store_word(sy_route_gate(d, SY_GATE_HEARD), 1u);
-    sy_route_answer(c, a, op, u);
-    if (c->warp == 0)
-        sy_counts(c, d, &a->r, u->heard, 0);
-    SY_FOR_BLOCK (i, c, SY_TOTALS_COPIES * (SY_RANKS(d) + d->experts)) {
-        sy_totals(d, 0)[i] = 0; /* all warps have told */
-    }
-    sy_gate_arrive(c, op, SY_GATE_KNOWN);
-    return 1;
 }
 
 /* --- place ---------------------------------------------------------------------------------- */
@@ -871,13 +505,13 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
         sy_gate_arrive(c, op, SY_GATE_SCANNED);
     if (c->warp == 0)
         open = sy_gate_wait(c, op, SY_GATE_SCANNED, c->blocks - 1) &&
-               sy_gate_wait(c, op, SY_GATE_HEARD, 1);
+               (SY_BOOKS(&a->d) || sy_gate_wait(c, op, SY_GATE_HEARD, 1));
     if (!sy_block_agrees(c, open))
         return 0;
     SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
         u->before[i] = hist[i];
     }
-    if (!sy_route_answered(c, a, op, u))
+    if (!(SY_BOOKS(&a->d) ? sy_books_read(c, a, op, u) : sy_route_answered(c, a, op, u)))
         return 0;
     sy_route_place(c, a, u);
     return 1;

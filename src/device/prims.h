@@ -105,6 +105,11 @@
 #else
 #define SY_LATENCY(r) ((r)->latency)
 #endif
+#ifdef SY_CONST_BOOKS
+#define SY_BOOKS(d) ((sy_u32)(SY_CONST_BOOKS))
+#else
+#define SY_BOOKS(d) ((d)->books)
+#endif
 #ifdef SY_CONST_PULL
 #define SY_PULL(a) ((sy_u32)(SY_CONST_PULL))
 #else

@@ -215,6 +215,49 @@ SY_DEV int sy_wait_word(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *
     return 1;
 }
 
+#define SY_WORDS 8u
+
+/* The same for two columns of up to SY_WORDS words each, `stride` apart, of as many culprits from
+ * number `first` on: the loads do not wait for each other. */
+SY_DEV int sy_wait_words(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *const column[2],
+                         sy_u32 stride, sy_u32 n, sy_u64 epoch, sy_u32 what, sy_u32 first,
+                         sy_u32 value[2 * SY_WORDS])
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0, seen[2 * SY_WORDS];
+    for (;;) {
+        sy_u32 late = 0;
+        SY_UNROLL(16)
+        for (sy_u32 i = 0; i < 2 * SY_WORDS; i++) {
+            sy_u32 j = i % SY_WORDS;
+            seen[i] = epoch << 32;
+            if (column[i / SY_WORDS] && j < n)
+                seen[i] = sy_glance64(column[i / SY_WORDS] + (sy_u64)j * stride);
+        }
+        SY_UNROLL(16)
+        for (sy_u32 i = 0; i < 2 * SY_WORDS; i++)
+            late |= (sy_s32)((sy_u32)(seen[i] >> 32) - (sy_u32)epoch) < 0 ? 1u << i : 0;
+        if (!sy_any(c, late != 0))
+            break;
+        int go = sy_still(c, op, &spins, &since);
+        if (go == 1)
+            continue;
+        if (go == 2 && late) {
+            sy_u32 i = sy_lowest(late), j = i % SY_WORDS;
+            const sy_u64 *word = (i < SY_WORDS ? column[0] : column[1]) + (sy_u64)j * stride;
+            struct sy_fault_record f = sy_missed(op->d, what, first + j, word);
+            f.expected = epoch;
+            f.seen = sy_glance64(word);
+            sy_raise(c, op, f);
+        }
+        return 0;
+    }
+    SY_UNROLL(16)
+    for (sy_u32 i = 0; i < 2 * SY_WORDS; i++)
+        value[i] = (sy_u32)seen[i];
+    return 1;
+}
+
 /* The same for words behind which their writers have published something. */
 SY_DEV int sy_wait_epoch(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *word, sy_u64 epoch,
                          sy_u32 what, sy_u32 culprit, sy_u32 *value)

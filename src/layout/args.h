@@ -17,6 +17,7 @@ struct sy_dev {
     sy_u32 fan_max, topk_max;
     sy_u32 td_chunks, tc_chunks;
     sy_u32 meta_words, lat_views;
+    sy_u32 books, told_words; /* struct sy_limits                                  */
     sy_u64 timeout_ns;
     sy_u64 heap_bytes;
     sy_u8 *heap;          /* own heap                                              */

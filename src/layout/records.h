@@ -49,14 +49,17 @@ struct sy_start {
     sy_u64 check; /* epoch << 32 | check */
 };
 
-/* route_count[p]: words for the receiver, then one per expert of the receiver: its selections. */
+/* route_count[p]: words for the receiver, then one per expert of the receiver: its selections.
+ * Books: words for all, then one per rank (distinct tokens that go there), then one per expert. */
 enum {
-    SY_COUNT_ROWS = 0,  /* distinct tokens of p that come here          */
+    SY_COUNT_ROWS = 0,  /* distinct tokens of p that come here; books: p's capacity */
     SY_COUNT_CHECK = 1, /* a hash as above                              */
     SY_COUNT_BAD = 2,   /* flat index (token * K + k) + 1 of p's first bad id, or 0 */
     SY_COUNT_VALUE = 3, /* that id, low half                            */
     SY_COUNT_HEAD = 4
 };
+#define SY_TOLD_WORDS(books, ranks, experts, local_max)                                            \
+    (SY_COUNT_HEAD + ((books) ? (ranks) + (experts) : (local_max)))
 
 /* route_base[p]: p's answer to a source; then one word per expert of p: where the source's rows of
  * that expert begin (EXPERT_PACKED: in the output; EXPERT_SLABS: in the slab). */

@@ -57,6 +57,7 @@ struct sy_variant sy_variant_special(enum sy_kernel kernel, const void *args)
     switch (kernel) {
     case SY_KERNEL_route:
         know_route(&v, &route->d, &route->r);
+        know(&v, SY_CONST_OF_BOOKS, route->d.books);
         break;
     case SY_KERNEL_tdispatch:
         know_route(&v, &tdispatch->d, &tdispatch->r);

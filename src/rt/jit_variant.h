@@ -16,7 +16,8 @@
     SY_CONST(ROW_BYTES)                                                                            \
     SY_CONST(TYPE)                                                                                 \
     SY_CONST(LATENCY)                                                                              \
-    SY_CONST(PULL)
+    SY_CONST(PULL)                                                                                 \
+    SY_CONST(BOOKS)
 
 enum {
 #define SY_CONST(name) SY_CONST_OF_##name,

@@ -183,6 +183,18 @@ static void many_threads(void)
     }
 }
 
+/* As in groups whose books would be too long. */
+static void routing_by_answers(void)
+{
+    setenv("SY_ROUTE_WORDS", "0", 1);
+    for (size_t i = 0; i < sizeof ranks_of / sizeof *ranks_of; i++) {
+        struct options o = {.limits = {.ranks = ranks_of[i], .tokens_max = 64}, .rounds = 2};
+        o.limits.modes = SY_THROUGHPUT;
+        run_seeds(60000 + 1000 * i, 60000 + 1000 * i + 30, &o);
+    }
+    unsetenv("SY_ROUTE_WORDS");
+}
+
 static int64_t value_of(char **argv, const char *name, int64_t otherwise)
 {
     size_t n = strlen(name);
@@ -213,6 +225,7 @@ int main(int argc, char **argv)
     TEST(tokens_128);
     TEST(tokens_4096);
     TEST(ranks_as_processes);
+    TEST(routing_by_answers);
     TEST(many_threads);
     return check_end();
 }

@@ -23,7 +23,7 @@ static const int targets[] = {80, 90, 100, 120};
 #define TARGETS ((int)(sizeof targets / sizeof *targets))
 
 /* Of specialised variants; ranks 8, K 8. any: the kernel for any shape. work of a combine: the
- * sources fetch. */
+ * sources fetch; of routing: books. */
 static const struct shape {
     const char *name;
     enum sy_kernel kernel;
@@ -32,7 +32,8 @@ static const struct shape {
 } shapes[] = {
     {"route any", SY_KERNEL_route, 1, 0, 0, 0, 0},
     {"route token", SY_KERNEL_route, 0, SY_TOKEN_MAJOR, 0, 0, 0},
-    {"route packed", SY_KERNEL_route, 0, SY_EXPERT_PACKED, 0, 0, 0},
+    {"route token+books", SY_KERNEL_route, 0, SY_TOKEN_MAJOR, 0, 1, 0},
+    {"route packed+books", SY_KERNEL_route, 0, SY_EXPERT_PACKED, 0, 1, 0},
     {"tdispatch any", SY_KERNEL_tdispatch, 1, 0, 0, 0, 0},
     {"tdispatch token", SY_KERNEL_tdispatch, 0, SY_TOKEN_MAJOR, 0, 0, 14336},
     {"tdispatch token+work", SY_KERNEL_tdispatch, 0, SY_TOKEN_MAJOR, 0, 1, 14336},
@@ -83,6 +84,8 @@ static struct sy_variant variant_of(const struct shape *s)
         return sy_variant_general(s->kernel);
     a.route.d = d;
     a.route.r = r;
+    if (s->kernel == SY_KERNEL_route)
+        a.route.d.books = s->work;
     if (s->kernel == SY_KERNEL_tdispatch) {
         a.tdispatch.out = out;
         a.tdispatch.quant = s->quant;

@@ -38,6 +38,7 @@ static struct sy_limits draw_limits(struct sy_prng *p)
     m.ranks = (sy_u64)sy_prng_spread(p, 1, 64);
     m.local_max = (sy_u64)sy_prng_spread(p, 1, 300);
     m.experts = m.ranks * m.local_max;
+    m.books = sy_prng_once_in(p, 2);
     m.topk_max = (sy_u64)sy_prng_spread(p, 1, 64);
     m.tokens_max = sy_prng_once_in(p, 4) ? 0 : (sy_u64)sy_prng_spread(p, 1, 5000);
     m.lat_tokens_max = sy_prng_once_in(p, 4) ? 0 : (sy_u64)sy_prng_spread(p, 1, 300);
@@ -81,7 +82,7 @@ static sy_u64 heap_needs(const char *name, const struct sy_limits *m)
         {"stop", 16},
         {"fault", R * sizeof(struct sy_fault_record)},
         {"start", 2 * SY_CHANNELS * R * sizeof(struct sy_start)},
-        {"route_count", R * (4 + m->local_max) * 8},
+        {"route_count", m->books ? 2 * R * (4 + R + m->experts) * 8 : R * (4 + m->local_max) * 8},
         {"route_base", R * (2 + m->local_max) * 8},
         {"route_arrive", R * 4},
         {"route_meta", R * T * (2 + K) * 4},
