@@ -495,6 +495,8 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
                           struct sy_unit *u)
 {
     const sy_u32 *hist = sy_hist(&a->d, u->chunk);
+    sy_u32 n = SY_RANKS(&a->d) + a->d.experts, step = c->warps * SY_LANES, first, second;
+    sy_u32 mine = c->warp * SY_LANES + c->lane;
     int open = 1;
     SY_FOR_BLOCK (p, c, SY_RANKS(&a->d)) {
         u->goals[p].heap = a->d.peers[p];
@@ -508,11 +510,13 @@ SY_DEV int sy_route_chunk(struct sy_ctx *c, const struct sy_route_args *a, const
                (SY_BOOKS(&a->d) || sy_gate_wait(c, op, SY_GATE_HEARD, 1));
     if (!sy_block_agrees(c, open))
         return 0;
-    SY_FOR_BLOCK (i, c, SY_RANKS(&a->d) + a->d.experts) {
-        u->before[i] = hist[i];
-    }
+    first = mine < n ? hist[mine] : 0; /* on their way while the peers' words are */
+    second = mine + step < n ? hist[mine + step] : 0;
     if (!(SY_BOOKS(&a->d) ? sy_books_read(c, a, op, u) : sy_route_answered(c, a, op, u)))
         return 0;
+    SY_FOR_BLOCK (i, c, n) {
+        u->before[i] = i == mine ? first : i == mine + step ? second : hist[i];
+    }
     sy_route_place(c, a, u);
     return 1;
 }

@@ -35,25 +35,29 @@ SY_DEV sy_u64 *sy_told_at(const struct sy_op *op, sy_u8 *heap, sy_u32 source)
     return (sy_u64 *)SY_AT(d, heap, route_count) + (sy_u64)(copy + source) * d->told_words;
 }
 
-/* Word i of this rank's books. Per lane. */
-SY_DEV sy_u32 sy_book_word(const struct sy_route_args *a, sy_u32 i, sy_u64 bad)
+/* Word i of what this rank tells; v, if it is none of the head but the first. Per lane. */
+SY_DEV sy_u32 sy_head_word(const struct sy_route_args *a, sy_u32 i, sy_u32 v)
 {
-    if (i >= SY_COUNT_HEAD)
-        return i < a->d.told_words ? sy_total(&a->d, i - SY_COUNT_HEAD) : 0;
-    return i == SY_COUNT_ROWS    ? a->r.capacity
-           : i == SY_COUNT_CHECK ? a->check
-           : i == SY_COUNT_BAD   ? ~(sy_u32)(bad >> 32) + 1u
-                                 : (sy_u32)bad;
+    sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
+    v = i == SY_COUNT_CHECK ? a->check : v;
+    v = i == SY_COUNT_BAD ? ~(sy_u32)(bad >> 32) + 1u : v;
+    return i == SY_COUNT_VALUE ? (sy_u32)bad : v;
+}
+
+/* Word i of this rank's books. Per lane. */
+SY_DEV sy_u32 sy_book_word(const struct sy_route_args *a, sy_u32 i)
+{
+    int counts = i >= SY_COUNT_HEAD && i < a->d.told_words;
+    return sy_head_word(a, i, counts ? sy_total(&a->d, i - SY_COUNT_HEAD) : a->r.capacity);
 }
 
 /* Tells all ranks all counts. The warps of block 0 share the work, a lane has two words. */
 SY_DEV void sy_books_tell(struct sy_ctx *c, const struct sy_route_args *a, const struct sy_op *op)
 {
     const struct sy_dev *d = &a->d;
-    sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
     sy_u32 lanes = c->warps * SY_LANES;
     for (sy_u32 i = c->warp * SY_LANES + c->lane; i < d->told_words; i += 2 * lanes) {
-        sy_u32 v = sy_book_word(a, i, bad), w = sy_book_word(a, i + lanes, bad);
+        sy_u32 v = sy_book_word(a, i), w = sy_book_word(a, i + lanes);
         for (sy_u32 n = 0; n < SY_RANKS(d); n++) {
             sy_u32 p = d->rank + n < SY_RANKS(d) ? d->rank + n : d->rank + n - SY_RANKS(d);
             sy_u64 *to = sy_told_at(op, d->peers[p], d->rank);
@@ -174,19 +178,12 @@ SY_DEV void sy_route_tell(const struct sy_route_args *a, const struct sy_op *op,
 {
     const struct sy_dev *d = &a->d;
     sy_u64 *to = sy_told_at(op, d->peers[p], d->rank);
-    sy_u64 bad = *(const sy_u64 *)SY_ROUTE_AT(&a->r, bad);
     sy_u32 first = d->firsts[p], words = SY_COUNT_HEAD + d->firsts[p + 1] - first;
     sy_u32 v = i < words
                    ? sy_total(d, i < SY_COUNT_HEAD ? p : SY_RANKS(d) + first + i - SY_COUNT_HEAD)
                    : 0;
-    if (i == SY_COUNT_CHECK)
-        v = a->check;
-    else if (i == SY_COUNT_BAD)
-        v = ~(sy_u32)(bad >> 32) + 1u;
-    else if (i == SY_COUNT_VALUE)
-        v = (sy_u32)bad;
     if (i < words)
-        sy_put64(to + i, sy_word(op->epoch, v));
+        sy_put64(to + i, sy_word(op->epoch, sy_head_word(a, i, v)));
 }
 
 /* Tells all ranks. The warps of block 0 share the work. */

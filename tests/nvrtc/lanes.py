@@ -10,8 +10,8 @@ the number of the lane. Not reported are the shuffles with which the compiler ha
 of an addition that it has made once for all lanes. Functions that were not inlined are looked at by
 themselves: what their callers hang on is not seen.
 
-Prints a line per finding, then `N passed, N failed, N skipped`: a kernel is a test, and two texts
-below, of which one is wrong. Without NVDISASM ('') or kernels in FOLDER it skips.
+Prints a line per finding, then `N passed, N failed, N skipped`: a kernel is a test, and three texts
+below, of which two are wrong. Without NVDISASM ('') or kernels in FOLDER it skips.
 """
 import concurrent.futures
 import glob
@@ -22,7 +22,7 @@ import sys
 
 COLLECTIVE = re.compile(r'(VOTE|SHFL|C?REDUX|MATCH)\.')
 WRITES_NOTHING = ('ST', 'RED', 'BRA', 'BAR', 'ISETP', 'CALL', 'BSSY', 'BSYNC', 'SYNCS', 'UBLKCP',
-                  'CCTL', 'MEMBAR', 'EXIT', 'WARPSYNC')
+                  'BRX', 'CCTL', 'MEMBAR', 'EXIT', 'WARPSYNC')
 INSTRUCTION = re.compile(r'^\s+/\*([0-9a-f]{4,6})\*/\s+(.*?)\s*;?\s*$')
 PARTS = re.compile(r'(?:@(!?U?P\d+|!?U?PT)\s+)?(\S+)\s*(.*)')
 ATOMIC_NEAR = 40  # instructions between an addition and the shuffle of its result
@@ -57,6 +57,17 @@ BAD = """
 """
 
 
+BAD_TABLE = """
+.text.table:
+        /*0000*/                   S2R R7, SR_LANEID ;
+        /*0010*/                   BRX R7 -0x20    (*"BRANCH_TARGETS .L_x_1,.L_x_2"*) ;
+.L_x_1:
+        /*0020*/                   VOTE.ANY P1, P0 ;
+.L_x_2:
+        /*0030*/                   EXIT ;
+"""
+
+
 class Function:
     """Instructions (address, guard, operation, operands), and where each goes on."""
 
@@ -86,6 +97,8 @@ class Function:
             if (guard and guard.strip('!') not in ('PT', 'UPT')) or re.match(r'!?U?P\d', operands):
                 go.append(i + 1)
             return go
+        if operation == 'BRX':
+            return [self.labels.get(x, end) for x in re.findall(r'\.L_x_\d+', operands)] or [end]
         if operation.startswith(('EXIT', 'RET')):
             return [end, i + 1] if guard else [end]
         return [i + 1]
@@ -263,7 +276,9 @@ def findings(f):
         for b in deciders.get(flow.of[i], ()):
             branch = flow.last[b]
             guard = (f.code[branch][1] or '').strip('!')
-            if guard and values.always(branch, guard, values.compares_lane):
+            table = f.code[branch][2] == 'BRX' and f.code[branch][3].split()[0]
+            if (guard and values.always(branch, guard, values.compares_lane)) or (
+                    table and values.always(branch, table, values.is_lane)):
                 found.append('%s: %s %s at %s hangs on the lane at %s' % (
                     f.name, operation, operands, address, f.code[branch][0]))
     return found
@@ -288,7 +303,8 @@ def check_file(job):
 def main():
     nvdisasm = sys.argv[1]
     paths = sorted(glob.glob(os.path.join(sys.argv[2], '*.cubin')))
-    results = [check('a right text', GOOD, False), check('a wrong text', BAD, True)]
+    results = [check('a right text', GOOD, False), check('a wrong text', BAD, True),
+               check('a wrong table', BAD_TABLE, True)]
     if nvdisasm and paths:
         with concurrent.futures.ProcessPoolExecutor() as pool:
             results += pool.map(check_file, [(nvdisasm, path) for path in paths])
