@@ -183,6 +183,7 @@ SY_DEV void sy_td_push(struct sy_ctx *c, const struct sy_tdispatch_args *a, cons
             return;
         }
         SY_STORE_WAIT_READ(c, SY_STORES_LEAVING);
+        sy_warp_sync(c); /* each lane has waited for its own */
         if (p->more)
             sy_td_begin(c, a, p);
     }

@@ -15,19 +15,30 @@
 #define PIECE_BYTES 4096u
 #define COMBINE_PIECE_BYTES 8192u
 
-/* What a pushing warp of a combine sums at a time; a part costs it as much as 4 KB (GPU). */
-#define SUM_BYTES 8192u
+/* A combine by expert: pushing warps, the stages of each, and what it sums at a time, by the terms
+ * that a row has on average (GPU, with 32 SMs; docs/device.md). A stage per term, or rows are
+ * summed where they lie; the fewer terms, the more there is for finishers to do. */
+static const struct {
+    double terms; /* fewer than that */
+    uint32_t pushers, stages, part_bytes;
+} by_terms[] = {{1.9, 5, 3, 14336}, {3, 7, 4, 8192}, {6, 9, 6, 4096}, {1e9, 7, 8, 4096}};
 
-/* The same in latency mode, where a row should have as many pushers as are free: no less than this,
- * and no more parts than give each of so many warps one (GPU). On the CPU two parts of what is not
- * tiny, for threads to share. */
+/* With fewer rows for each pushing warp than this, smaller parts (GPU). */
+#define ROWS_PER_PUSHER 4u
+
+/* What a pushing warp sums at a time in latency mode, where a row should have as many pushers as
+ * are free: no less than this, and no more parts than give each of so many warps one (GPU). On the
+ * CPU two parts of what is not tiny, for threads to share. */
 #define LATENCY_SUM_BYTES 3584u
 #define LATENCY_PUSHERS 924.0
 #define LATENCY_CPU_BYTES 256u
 
 /* What a finishing warp of a combine takes at a time: in latency mode one block of columns of all
- * its lanes, for there are warps enough; else more, as every job costs something (GPU). */
+ * its lanes, for there are warps enough; else more, as every job costs something, and most if each
+ * has many jobs (GPU). */
 #define SPLIT_BYTES 7168u
+#define LARGE_SPLIT_BYTES 14336u
+#define JOBS_PER_FINISHER 8u
 #define LATENCY_SPLIT_BYTES 2048u
 
 /* Where a finishing warp has slots: what it loads at a time, how many slots it wants to begin at
@@ -246,6 +257,19 @@ static uint32_t latency_parts(const struct sy_machine *m, const struct sy_work *
     return most < 1 || !(parts > 1) ? 1 : parts < most ? (uint32_t)parts : most;
 }
 
+/* The same on all ranks. */
+static void expert_roles(const struct sy_work *w, struct sy_shape *s, uint32_t blocks)
+{
+    double rows = rows_expected(w), terms = rows > 0 ? w->tokens_most * (double)w->topk / rows : 0;
+    double enough = ROWS_PER_PUSHER * by_terms[0].pushers * (double)blocks;
+    int i = rows < enough ? 1 : 0;
+    while (terms >= by_terms[i].terms)
+        i++;
+    s->pushers = by_terms[i].pushers;
+    s->stages = by_terms[i].stages;
+    s->parts = (w->row_bytes + by_terms[i].part_bytes - 1) / by_terms[i].part_bytes;
+}
+
 /* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight,
  * by many warps (GPU). */
 static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
@@ -265,11 +289,11 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
         s->pushers = s->parts > 1 ? 7 : 4;
         s->stages = s->parts > 1 ? 8 : 3;
     } else if (m->bulk && w->by_expert) {
-        s->pushers = 7;
-        s->stages = 4;
-        s->parts = (w->row_bytes + SUM_BYTES - 1) / SUM_BYTES;
+        expert_roles(w, s, blocks);
     }
     s->finishers = least(COMBINE_WARPS - s->signallers - s->pushers, 12);
+    if (w->by_expert && !w->latency && w->tokens >= JOBS_PER_FINISHER * blocks * s->finishers)
+        s->split_bytes = s->slot_bytes = LARGE_SPLIT_BYTES;
     s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
 }
 
