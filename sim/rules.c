@@ -203,7 +203,7 @@ static int own_words(const struct write *x)
     case REGION_start:
         return x->in / sizeof(struct sy_start) % d->ranks == me;
     case REGION_route_count:
-        return x->in / 8 / d->told_words % d->ranks == me;
+        return x->in / 8 / d->told_words == (d->books ? (x->l->epoch & 1) * d->ranks : 0) + me;
     case REGION_ld_count:
         return x->in / 8 / (SY_COUNT_HEAD + d->local_max) % d->ranks == me;
     case REGION_route_base:

@@ -86,7 +86,7 @@ static void draw_group(struct sim_scenario *s, const struct sim_wish *wish, stru
     s->routes = (uint32_t)sy_prng_range(p, 1, 3);
     if (wish->plain) {
         s->routes = s->blocks = 1;
-        s->gpu = s->combine_path = 0;
+        s->gpu = s->combine_path = s->route_asks = 0;
         s->warps_max = 3;
         s->boot = SY_BOOT_USER;
         s->views = 1;

@@ -123,8 +123,7 @@ static void fill_limits(struct sy_plan *plan, const sy_group_config *c)
         uint64_t n = (uint64_t)(plan->firsts[r + 1] - plan->firsts[r]);
         m->local_max = n > m->local_max ? n : m->local_max;
     }
-    m->books =
-        m->ranks * SY_TOLD_WORDS(1, m->ranks, m->experts, 0) <= (uint64_t)plan->params.route_words;
+    m->route_words = (uint64_t)plan->params.route_words;
     m->topk_max = (uint64_t)c->topk_max;
     m->tokens_max = plan->modes & SY_THROUGHPUT ? (uint64_t)c->tokens_max : 0;
     m->lat_tokens_max = plan->modes & SY_LATENCY ? latency_tokens(c) : 0;

@@ -148,7 +148,8 @@ static void prepare_kernels(const sy_route *route)
     combine.d = args.d;
     combine.r = args.r;
     combine.type = SY_BF16;
-    combine.pull = !route->dev.latency && !sy_layout_by_expert(route->config.layout);
+    combine.pull = !route->dev.latency && !sy_layout_by_expert(route->config.layout) &&
+                   route->group->plan.params.combine_path != 1;
     rt->ops->prepare(route->group->rt, SY_KERNEL_combine, &combine);
 }
 

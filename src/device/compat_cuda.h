@@ -362,7 +362,7 @@ SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 
                      "r"(sy_shared_address(stage)), "r"(bytes)
                      : "memory");
 }
-/* One after the other, without working out a place in between. */
+/* Each lane issues its own store, which counts among that lane's batches. */
 SY_DEV void sy_store_bulk_each(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
 {
     (void)c;

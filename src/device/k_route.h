@@ -532,7 +532,8 @@ SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const s
     sy_gate_arrive(c, op, SY_GATE_COUNTED);
     /* After a route that could not be finished the gates stand as it left them. */
     if (c->warp == 0)
-        open = !(stopped && sy_lost(c, &a->d)) && sy_gate_wait(c, op, SY_GATE_COUNTED, c->blocks);
+        open = !(sy_any(c, stopped) && sy_lost(c, &a->d)) &&
+               sy_gate_wait(c, op, SY_GATE_COUNTED, c->blocks);
     if (!sy_block_agrees(c, open))
         return 0;
     if (c->block == 0 && !sy_route_exchange(c, a, op, &unit))

@@ -113,7 +113,7 @@ SY_DEV int sy_books_columns(struct sy_ctx *c, const struct sy_route_args *a, con
     const struct sy_dev *d = &a->d;
     const sy_u64 *at[2], *books = sy_told_at(op, a->d.heap, 0);
     struct sy_column col[2] = {{first, 0, 0, 0}, {first + step, 0, 0, 0}};
-    sy_u32 v[2 * SY_WORDS], wrong;
+    sy_u32 v[2 * SY_WORDS], who, word;
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_WORDS) {
         sy_u32 n = sy_min_u32(SY_WORDS, SY_RANKS(d) - base);
         SY_UNROLL(2)
@@ -131,10 +131,13 @@ SY_DEV int sy_books_columns(struct sy_ctx *c, const struct sy_route_args *a, con
     }
     sy_column_keep(a, u, col);
     sy_column_keep(a, u, col + 1);
-    wrong = col[0].wrong ? col[0].wrong : col[1].wrong;
-    if (wrong)
-        sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, wrong - 1, books));
-    return !sy_any(c, wrong != 0);
+    who = col[0].wrong ? col[0].wrong : col[1].wrong;
+    word = col[0].wrong ? col[0].word : col[1].word;
+    if (who)
+        sy_raise(c, op,
+                 sy_missed(d, SY_FAULT_BYTES, who - 1,
+                           books + (sy_u64)(who - 1) * d->told_words + word));
+    return !sy_any(c, who != 0);
 }
 
 /* EXPERT_PACKED: experts of a rank stand behind each other. A warp per rank. */

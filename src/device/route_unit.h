@@ -50,7 +50,7 @@ SY_DEV int sy_block_agrees(struct sy_ctx *c, int ok)
 enum {
     SY_GATE_COUNTED = 0,
     SY_GATE_SCANNED = 1,
-    SY_GATE_HEARD = 2, /* all ranks' counts have come                  */
+    SY_GATE_HEARD = 2, /* all ranks' counts have come (answers)        */
     SY_GATE_KNOWN = 3  /* ... and what they mean stands in the route   */
 };
 
@@ -103,8 +103,8 @@ SY_STATIC_ASSERT(sizeof(struct sy_goal) == SY_ROUTE_GOAL_BYTES, "shape.h cuts th
 struct sy_unit {
     sy_u32 chunk;          /* of this block, or SY_NO_CHUNK: it only talks                    */
     sy_u32 first, n;       /* tokens                                                          */
-    sy_u32 *heard;         /* block 0: what all sources announced                             */
-    sy_u32 *want;          /* [ranks][SY_BASE_HEAD], [experts]: the answers                   */
+    sy_u32 *heard;         /* block 0: what all sources announced; books: [experts], in all   */
+    sy_u32 *want;          /* [ranks][SY_BASE_HEAD], [experts]: where this rank's rows begin  */
     sy_u32 *before;        /* [ranks + experts]: counts of this source's tokens before        */
     sy_u32 *tokens;        /* [ranks + experts]: bit i: token first + i goes there            */
     sy_u32 *fits;          /* [ranks]: the same of the rows that fit there                    */

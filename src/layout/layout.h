@@ -15,9 +15,10 @@
 struct sy_limits {
     sy_u64 ranks;
     sy_u64 experts;
-    sy_u64 local_max; /* most experts of a rank                              */
-    sy_u64 books;      /* 1: in routing every rank tells every rank all its counts   */
-    sy_u64 told_words; /* in routing, by a rank to a rank                            */
+    sy_u64 local_max;   /* most experts of a rank                              */
+    sy_u64 route_words; /* parameter SY_ROUTE_WORDS                            */
+    sy_u64 books;       /* 1: in routing every rank tells every rank all its counts   */
+    sy_u64 told_words;  /* in routing, by a rank to a rank                            */
     sy_u64 topk_max;
     sy_u64 fan_max;         /* most destinations of a token: min(ranks, topk_max)  */
     sy_u64 tokens_max;      /* 0 without throughput mode                           */

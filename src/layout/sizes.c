@@ -15,6 +15,7 @@ static sy_u64 up(sy_u64 n, sy_u64 unit)
 
 void sy_limits_derive(struct sy_limits *m)
 {
+    m->books = m->ranks * SY_TOLD_WORDS(1, m->ranks, m->experts, 0) <= m->route_words;
     m->told_words = SY_TOLD_WORDS(m->books, m->ranks, m->experts, m->local_max);
     m->fan_max = min_u64(m->ranks, m->topk_max);
     m->recv_tokens_max = m->ranks * m->tokens_max;

@@ -6,7 +6,7 @@
 
 #include "layout.h"
 
-/* Fills what follows from the others: fan_max, recv_tokens_max, bytes and chunk counts. */
+/* Fills what follows from the others: fan_max, recv_tokens_max, bytes and chunk counts, books. */
 void sy_limits_derive(struct sy_limits *m);
 
 /* Lay out the regions; return the bytes of the whole, also in ->bytes. */

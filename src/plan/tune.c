@@ -40,6 +40,7 @@ static const struct {
 #define LARGE_SPLIT_BYTES 14336u
 #define JOBS_PER_FINISHER 8u
 #define LATENCY_SPLIT_BYTES 2048u
+#define SPLIT_UNIT 512u
 
 /* Where a finishing warp has slots: what it loads at a time, how many slots it wants to begin at
  * all, and the most that it gets of the shared memory that is left (GPU). */
@@ -236,7 +237,7 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
     return SY_OK;
 }
 
-/* Rows that come to a rank in latency mode, if the routing is even. */
+/* Rows that come to a rank, if the routing is even. */
 static double rows_expected(const struct sy_work *w)
 {
     double missed = 1;
@@ -270,6 +271,15 @@ static void expert_roles(const struct sy_work *w, struct sy_shape *s, uint32_t b
     s->parts = (w->row_bytes + by_terms[i].part_bytes - 1) / by_terms[i].part_bytes;
 }
 
+/* Equal ones, in whole turns of a warp's lanes: each finisher may have the same split of every row.
+ */
+static void even_splits(const struct sy_work *w, struct sy_shape *s)
+{
+    uint32_t n = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+    s->split_bytes = s->slot_bytes = up((w->row_bytes + n - 1) / n, SPLIT_UNIT);
+    s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+}
+
 /* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight,
  * by many warps (GPU). */
 static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
@@ -294,7 +304,7 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     s->finishers = least(COMBINE_WARPS - s->signallers - s->pushers, 12);
     if (w->by_expert && !w->latency && w->tokens >= JOBS_PER_FINISHER * blocks * s->finishers)
         s->split_bytes = s->slot_bytes = LARGE_SPLIT_BYTES;
-    s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
+    even_splits(w, s);
 }
 
 static uint64_t finishers_bytes(const struct sy_work *w, const struct sy_shape *s)

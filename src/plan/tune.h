@@ -1,7 +1,7 @@
 /* tune.h - how operations are cut into blocks, warps, parts and pieces. Pure functions.
  *
- * They see what an engine can do and the size of a row, and nothing else, so all ranks of a group
- * come to the same cut. */
+ * Ranks need not come to the same cut, but to the same parts of rows: those depend on what is equal
+ * on all ranks only (tests/unit/tune_test.c). */
 #ifndef SY_PLAN_TUNE_H
 #define SY_PLAN_TUNE_H
 

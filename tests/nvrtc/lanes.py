@@ -98,7 +98,8 @@ class Function:
                 go.append(i + 1)
             return go
         if operation == 'BRX':
-            return [self.labels.get(x, end) for x in re.findall(r'\.L_x_\d+', operands)] or [end]
+            go = [self.labels.get(x, end) for x in re.findall(r'\.L_x_\d+', operands)] or [end]
+            return go + [i + 1] if guard else go
         if operation.startswith(('EXIT', 'RET')):
             return [end, i + 1] if guard else [end]
         return [i + 1]

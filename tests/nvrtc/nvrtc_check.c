@@ -33,6 +33,7 @@ static const struct shape {
     {"route any", SY_KERNEL_route, 1, 0, 0, 0, 0},
     {"route token", SY_KERNEL_route, 0, SY_TOKEN_MAJOR, 0, 0, 0},
     {"route token+books", SY_KERNEL_route, 0, SY_TOKEN_MAJOR, 0, 1, 0},
+    {"route packed", SY_KERNEL_route, 0, SY_EXPERT_PACKED, 0, 0, 0},
     {"route packed+books", SY_KERNEL_route, 0, SY_EXPERT_PACKED, 0, 1, 0},
     {"tdispatch any", SY_KERNEL_tdispatch, 1, 0, 0, 0, 0},
     {"tdispatch token", SY_KERNEL_tdispatch, 0, SY_TOKEN_MAJOR, 0, 0, 14336},

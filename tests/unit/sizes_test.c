@@ -38,7 +38,7 @@ static struct sy_limits draw_limits(struct sy_prng *p)
     m.ranks = (sy_u64)sy_prng_spread(p, 1, 64);
     m.local_max = (sy_u64)sy_prng_spread(p, 1, 300);
     m.experts = m.ranks * m.local_max;
-    m.books = sy_prng_once_in(p, 2);
+    m.route_words = (sy_u64)sy_prng_spread(p, 0, 100000);
     m.topk_max = (sy_u64)sy_prng_spread(p, 1, 64);
     m.tokens_max = sy_prng_once_in(p, 4) ? 0 : (sy_u64)sy_prng_spread(p, 1, 5000);
     m.lat_tokens_max = sy_prng_once_in(p, 4) ? 0 : (sy_u64)sy_prng_spread(p, 1, 300);
@@ -55,6 +55,7 @@ static struct sy_limits draw_limits(struct sy_prng *p)
 static void check_limits(const struct sy_limits *given, const struct sy_limits *m)
 {
     sy_u64 rows = given->recv_rows_max ? given->recv_rows_max : m->ranks * m->tokens_max;
+    CHECK(m->books == (m->ranks * (4 + m->ranks + m->experts) <= given->route_words), "books");
     CHECK(m->fan_max == (m->ranks < m->topk_max ? m->ranks : m->topk_max), "fan_max");
     CHECK(m->recv_tokens_max == m->ranks * m->tokens_max, "recv_tokens_max");
     CHECK(m->recv_rows_max == (m->tokens_max ? rows : 0), "recv_rows_max %llu", m->recv_rows_max);
@@ -209,8 +210,22 @@ static void largest(void)
     check_local(&m);
 }
 
+/* Eight ranks and 256 experts keep books in so many words; one word less, and they ask. */
+static void books(void)
+{
+    struct sy_limits m = {.ranks = 8, .experts = 256, .local_max = 32, .topk_max = 8};
+    m.tokens_max = m.recv_rows_max = m.views = m.row_bytes_max = 16;
+    m.route_words = 8 * (4 + 8 + 256);
+    sy_limits_derive(&m);
+    CHECK(m.books && m.told_words == 268, "%llu words", m.told_words);
+    m.route_words--;
+    sy_limits_derive(&m);
+    CHECK(!m.books && m.told_words == 36, "%llu words", m.told_words);
+}
+
 int main(void)
 {
+    TEST(books);
     TEST(random_limits);
     TEST(largest);
     return check_end();
