@@ -355,21 +355,23 @@ SY_DEV int sy_load_ready(struct sy_ctx *c, sy_gate *gate, sy_u32 parity)
                  : "memory");
     return (int)ready;
 }
+SY_DEV void sy_store_bulk_lane(void *to, const void *stage, sy_u32 bytes)
+{
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+                 "r"(sy_shared_address(stage)), "r"(bytes)
+                 : "memory");
+}
 SY_DEV void sy_store_bulk(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
 {
     if (c->lane == 0)
-        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
-                     "r"(sy_shared_address(stage)), "r"(bytes)
-                     : "memory");
+        sy_store_bulk_lane(to, stage, bytes);
 }
 /* Each lane issues its own store, which counts among that lane's batches. */
 SY_DEV void sy_store_bulk_each(struct sy_ctx *c, void *to, const void *stage, sy_u32 bytes)
 {
     (void)c;
     if (to)
-        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
-                     "r"(sy_shared_address(stage)), "r"(bytes)
-                     : "memory");
+        sy_store_bulk_lane(to, stage, bytes);
 }
 SY_DEV void sy_store_commit(struct sy_ctx *c)
 {

@@ -294,7 +294,7 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     s->gather = m->bulk;
     s->pushers = blocks < MANY_BLOCKS ? 2 : 1;
     s->stages = 4;
-    s->split_bytes = s->slot_bytes = w->latency ? LATENCY_SPLIT_BYTES : SPLIT_BYTES;
+    s->split_bytes = w->latency ? LATENCY_SPLIT_BYTES : SPLIT_BYTES;
     if (m->bulk && w->latency) {
         s->pushers = s->parts > 1 ? 7 : 4;
         s->stages = s->parts > 1 ? 8 : 3;
@@ -303,7 +303,7 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     }
     s->finishers = least(COMBINE_WARPS - s->signallers - s->pushers, 12);
     if (w->by_expert && !w->latency && w->tokens >= JOBS_PER_FINISHER * blocks * s->finishers)
-        s->split_bytes = s->slot_bytes = LARGE_SPLIT_BYTES;
+        s->split_bytes = LARGE_SPLIT_BYTES;
     even_splits(w, s);
 }
 

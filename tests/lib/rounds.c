@@ -86,6 +86,7 @@ int rounds_open(struct rounds *r, char text[512])
         abort();
     if (r->side) {
         r->weights = take(r, ids * sizeof *r->weights + 16);
+        put(r, r->weights, r->host_rows, ids * sizeof *r->weights); /* zeros */
         r->out_weights = take(r, (size_t)r->ranks * ids * sizeof *r->out_weights + 16);
         r->out_ids = take(r, (size_t)r->ranks * ids * sizeof *r->out_ids + 16);
         config.capacity = r->tokens_max * (r->layout == SY_RANK_MAJOR ? 1 : r->ranks);
