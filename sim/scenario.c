@@ -107,6 +107,8 @@ static void draw_rows(struct sim_scenario *s, struct sim_route *r, const struct 
     r->type = types[sy_prng_below(p, 6)];
     if (r->type == SY_BF16 && sy_prng_once_in(p, 2)) {
         r->quant = (int32_t)sy_prng_range(p, 1, 3);
+        if (s->tokens_max <= 6 && !wish->row_bytes_max && sy_prng_once_in(p, 3))
+            units = sy_prng_range(p, 450, 640); /* a GPU's pushers quantise such rows in parts */
         units = (units + 1) / 2 * 2;
     }
     r->hidden = units * 16 / sy_ref_type_bytes(r->type);

@@ -20,7 +20,6 @@
 #define SY_UNROLL(n) /* the compiler knows */
 #define SY_BATCH 1u
 #define SY_STAGED_COLUMNS 1u
-#define SY_QUANT_TURNS 1u
 #define SY_COLUMNS 8u /* two cache lines, and as many vectors as there are registers for */
 
 /* --- context -------------------------------------------------------------------------------- */
@@ -94,7 +93,7 @@ SY_DEV sy_u32 sy_count_lower(struct sy_ctx *c, int v, sy_u32 *all)
     *all = v != 0;
     return 0;
 }
-SY_DEV float sy_max16(struct sy_ctx *c, float v)
+SY_DEV sy_u32 sy_max16(struct sy_ctx *c, sy_u32 v)
 {
     (void)c;
     return v;

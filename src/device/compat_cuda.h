@@ -26,7 +26,6 @@
 #define SY_COLUMNS 2u
 #define SY_STAGED_COLUMNS 4u /* of one row at a time, out of shared memory */
 #endif
-#define SY_QUANT_TURNS 4u /* blocks that a group of lanes has in flight */
 #if __CUDA_ARCH__ >= 900
 #define SY_HAS_TMA 1
 #else
@@ -133,11 +132,22 @@ SY_DEV sy_u32 sy_count_lower(struct sy_ctx *c, int v, sy_u32 *all)
     *all = (sy_u32)__popc(lanes);
     return (sy_u32)__popc(lanes & ((1u << c->lane) - 1u));
 }
-SY_DEV float sy_max16(struct sy_ctx *c, float v)
+SY_DEV sy_u32 sy_max_pair(sy_u32 a, sy_u32 b)
+{
+#if __CUDA_ARCH__ >= 900
+    sy_u32 m;
+    asm("max.u16x2 %0, %1, %2;" : "=r"(m) : "r"(a), "r"(b));
+    return m;
+#else
+    sy_u32 lo = max(a & 0xffffu, b & 0xffffu), hi = max(a >> 16, b >> 16);
+    return lo | hi << 16;
+#endif
+}
+SY_DEV sy_u32 sy_max16(struct sy_ctx *c, sy_u32 v)
 {
     (void)c;
     for (int d = 8; d; d /= 2)
-        v = fmaxf(v, __shfl_xor_sync(SY_ALL_LANES, v, d));
+        v = sy_max_pair(v, __shfl_xor_sync(SY_ALL_LANES, v, d));
     return v;
 }
 #define SY_MAX_LANES 16u
@@ -154,12 +164,16 @@ SY_DEV sy_u32 sy_add(sy_u32 *p, sy_u32 v)
 {
     return atomicAdd(p, v);
 }
-/* Of an atomicAdd() behind a branch a compiler makes one for all lanes that come by, and waits for
- * it there and then to share it out. */
+/* Of an addition behind a branch compilers, ptxas too, make one for all lanes that come by, and
+ * wait for it there and then to share it out. Not of counting up to a bound that they do not know.
+ */
 SY_DEV sy_u32 sy_draw(sy_u32 *p)
 {
-    sy_u32 n;
-    asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], 1;" : "=r"(n) : "l"(p) : "memory");
+    sy_u32 n, bound = ~(sy_u32)((sy_u64)p >> 63);
+    asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;"
+                 : "=r"(n)
+                 : "l"(p), "r"(bound)
+                 : "memory");
     return n;
 }
 /* Loads are complete before a barrier, and nobody reads what others have stored before it. */
@@ -573,35 +587,18 @@ SY_DEV float sy_acc_amax(struct sy_acc a)
     }
     return m;
 }
-SY_DEV sy_u32 sy_max_pair(sy_u32 a, sy_u32 b)
-{
-#if __CUDA_ARCH__ >= 900
-    sy_u32 m;
-    asm("max.u16x2 %0, %1, %2;" : "=r"(m) : "r"(a), "r"(b));
-    return m;
-#else
-    sy_u32 lo = max(a & 0xffffu, b & 0xffffu), hi = max(a >> 16, b >> 16);
-    return lo | hi << 16;
-#endif
-}
-/* The largest of eight finite BF16 values' absolutes; *finite becomes 0 if they are not all. */
-SY_DEV float sy_amax_bf16(struct sy_v16 v, int *finite)
+SY_DEV sy_u32 sy_amax_bf16(struct sy_v16 v)
 {
     sy_u32 m = sy_max_pair(sy_max_pair(v.w[0] & 0x7fff7fffu, v.w[1] & 0x7fff7fffu),
                            sy_max_pair(v.w[2] & 0x7fff7fffu, v.w[3] & 0x7fff7fffu));
-    m = max(m & 0xffffu, m >> 16);
-    if (m < 0x7f80u)
-        return __uint_as_float(m << 16);
-    *finite = 0;
-    return sy_acc_amax(sy_acc_bf16(v));
+    return max(m & 0xffffu, m >> 16);
 }
 SY_DEV float sy_div(float a, float b)
 {
     return __fdiv_rn(a, b);
 }
-/* a / 448 and 448 / a as division rounds them, of normal numbers from 1e-4 to SY_NEAR: one step of
+/* a / 448 and 448 / a as division rounds them, of normal numbers from 1e-4 to 2^120: one step of
  * Markstein's correction behind the reciprocal. tests/unit/divide_test.c tries every BF16 value. */
-#define SY_NEAR 0x1p120f
 SY_DEV float sy_over_448(float a)
 {
     const float inverse = 0x1.24924ap-9f;
@@ -623,6 +620,17 @@ SY_DEV sy_u32 sy_f8_pair(float lo, float hi)
     asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(hi), "f"(lo));
     return r;
 }
+SY_DEV sy_u32 sy_f8_four(float a, float b, float c, float d)
+{
+    sy_u32 r;
+    asm("{\n.reg .b16 lo, hi;\n"
+        "cvt.rn.satfinite.e4m3x2.f32 lo, %2, %1;\n"
+        "cvt.rn.satfinite.e4m3x2.f32 hi, %4, %3;\n"
+        "mov.b32 %0, {lo, hi};\n}"
+        : "=r"(r)
+        : "f"(a), "f"(b), "f"(c), "f"(d));
+    return r;
+}
 #else
 SY_DEV sy_u32 sy_f8_one(float f)
 {
@@ -638,6 +646,10 @@ SY_DEV sy_u32 sy_f8_pair(float lo, float hi)
 {
     return sy_f8_one(lo) | sy_f8_one(hi) << 8;
 }
+SY_DEV sy_u32 sy_f8_four(float a, float b, float c, float d)
+{
+    return sy_f8_pair(a, b) | sy_f8_pair(c, d) << 16;
+}
 #endif
 /* Eight finite values times s as e4m3. */
 SY_DEV sy_u64 sy_pack_f8_finite(struct sy_acc a, float s)
@@ -645,8 +657,8 @@ SY_DEV sy_u64 sy_pack_f8_finite(struct sy_acc a, float s)
     sy_u32 w[2];
     SY_UNROLL(2)
     for (int i = 0; i < 2; i++)
-        w[i] = sy_f8_pair(__fmul_rn(a.f[4 * i], s), __fmul_rn(a.f[4 * i + 1], s)) |
-               sy_f8_pair(__fmul_rn(a.f[4 * i + 2], s), __fmul_rn(a.f[4 * i + 3], s)) << 16;
+        w[i] = sy_f8_four(__fmul_rn(a.f[4 * i], s), __fmul_rn(a.f[4 * i + 1], s),
+                          __fmul_rn(a.f[4 * i + 2], s), __fmul_rn(a.f[4 * i + 3], s));
     return w[0] | (sy_u64)w[1] << 32;
 }
 /* The same of any; what is not finite becomes NaN with its sign. */

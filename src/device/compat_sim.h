@@ -19,7 +19,6 @@
 #define SY_BATCH 1u
 #define SY_COLUMNS 2u
 #define SY_STAGED_COLUMNS 2u
-#define SY_QUANT_TURNS 2u
 
 /* --- context -------------------------------------------------------------------------------- */
 struct sy_ctx {
@@ -148,7 +147,7 @@ SY_DEV sy_u32 sy_count_lower(struct sy_ctx *c, int v, sy_u32 *all)
     *all = v != 0;
     return 0;
 }
-SY_DEV float sy_max16(struct sy_ctx *c, float v)
+SY_DEV sy_u32 sy_max16(struct sy_ctx *c, sy_u32 v)
 {
     (void)c;
     return v;

@@ -161,7 +161,7 @@ SY_DEV void sy_k_combine(struct sy_ctx *c, const struct sy_combine_kargs *a)
     o.latency = SY_LATENCY(&a->r);
     o.half = SY_PLANT(PARITY_PER_HANDLE) ? 0 : (sy_u32)op.epoch & 1u;
     o.sh = sy_shared_carve(c, &a->s, SY_RANKS(&a->d));
-    o.rows_of = o.sh.target;
+    o.rows_of = o.sh.rows_of;
     sy_co_roles(c, &o);
     if (sy_op_leave(c, &op, (int)a->send)) {
         if (a->receive && *o.sh.ready && !sy_co_settle(c, &o))

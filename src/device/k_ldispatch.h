@@ -354,7 +354,7 @@ SY_DEV void sy_ld_prepare(struct sy_ctx *c, const struct sy_ldispatch_args *a,
         sy_quant_row(c, sy_out_at(&a->x, token), sh->row,
                      sh->tail + SY_TAIL_SCALES(SY_TOPK(&a->r)) * 4u, a->hidden, SY_QUANT(a),
                      (c->warp * SY_LANES + c->lane) / SY_MAX_LANES,
-                     c->warps * SY_LANES / SY_MAX_LANES);
+                     c->warps * SY_LANES / SY_MAX_LANES, 2);
     sy_fence_bulk(c);
 }
 

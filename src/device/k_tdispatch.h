@@ -3,8 +3,8 @@
  * The route knows every row's place, so a row goes straight there: loaded once, stored to each of
  * its ranks. Roles of a block's warps:
  *
- *   pusher     takes tokens by ticket, loads the row into a stage, stores it to all destinations in
- *              pieces, and passes the token on when its stores are done;
+ *   pusher     takes parts of tokens' rows by ticket, loads one into a stage, stores it to all
+ *              destinations in pieces, and passes the token on when its stores are done;
  *   signaller  adds to the receivers' counters, one fence for all pushers of the block;
  *   finisher   waits for chunks of rows from each source and makes the outputs (outputs.h).
  *
@@ -22,6 +22,15 @@
 
 /* --- pusher --------------------------------------------------------------------------------- */
 
+/* Where that of a row's side begins which travels with a part of the row: the scales that are made
+ * of it, and with the last part all that is left. Multiples of 16 (SY_QUANT_UNIT). */
+SY_DEV sy_u32 sy_td_side_at(const struct sy_tdispatch_args *a, sy_u32 part)
+{
+    if (part >= a->s.parts)
+        return a->side_bytes;
+    return SY_QUANT(a) ? part * (a->s.part_bytes / SY_Q_BLOCK * sy_quant_scale(SY_QUANT(a))) : 0;
+}
+
 /* Begins to load what ticket `item` needs into a stage. */
 SY_DEV void sy_td_fetch(struct sy_ctx *c, const struct sy_tdispatch_args *a, struct sy_pipe *p,
                         sy_u32 n, sy_u32 item)
@@ -32,7 +41,7 @@ SY_DEV void sy_td_fetch(struct sy_ctx *c, const struct sy_tdispatch_args *a, str
     sy_u32 wide = SY_QUANT(a) ? 2u : 1u; /* bytes loaded per byte that travels */
     sy_u32 from = part * a->s.part_bytes;
     sy_u32 bytes = sy_min_u32(a->s.part_bytes, SY_ROW_BYTES(&a->out) - from);
-    sy_u32 bulk = part == 0 ? a->side_bulk : 0, weights_at = a->out.scale_words * 4u;
+    sy_u32 bulk = part + 1 == a->s.parts ? a->side_bulk : 0, weights_at = a->out.scale_words * 4u;
     const struct sy_dst *dst = (const struct sy_dst *)SY_ROUTE_AT(&a->r, dst);
     if (c->lane == 0) {
         s->token = token;
@@ -86,30 +95,33 @@ SY_DEV const sy_u8 *sy_td_prepare(struct sy_ctx *c, const struct sy_tdispatch_ar
     const sy_u8 *source = sy_out_at(&a->x, s->token) + s->part * a->s.part_bytes * wide;
     const sy_u8 *row = SY_STAGED(sy_stage_body(p, s), source);
     sy_u8 *side = sy_stage_side(p, s);
-    if (SY_QUANT(a)) {                   /* the host cuts such rows into one part */
+    int last = s->part + 1 == a->s.parts;
+    if (SY_QUANT(a)) {
         sy_u8 *to = sy_stage_body(p, s); /* in place: what is read is ahead of what is written */
-        sy_quant_row(c, row, to, side, s->bytes, SY_QUANT(a), c->lane / SY_MAX_LANES,
-                     SY_LANES / SY_MAX_LANES);
+        sy_quant_row(c, row, to, side + sy_td_side_at(a, s->part), s->bytes, SY_QUANT(a),
+                     c->lane / SY_MAX_LANES, SY_LANES / SY_MAX_LANES, SY_Q_TURNS);
         sy_fence_bulk(c);
         row = to;
     }
-    if (a->side_lanes && s->part == 0)
+    if (a->side_lanes && last)
         sy_td_side(c, a, side, s->token);
-    if (SY_QUANT(a) || (a->side_lanes && s->part == 0))
+    if (SY_QUANT(a) || (a->side_lanes && last))
         sy_warp_sync(c);
     return row;
 }
 
-/* Scales and weights to all ranks of a token: too small for bulk stores. Lanes over (rank, piece).
- */
+/* Scales and weights to all ranks of a token: too small for bulk stores. As many lanes for each
+ * rank as often have 16 bytes each. */
 SY_DEV void sy_td_send_side(struct sy_ctx *c, const struct sy_tdispatch_args *a,
-                            const struct sy_dst *dst, sy_u32 fan, const sy_u8 *side)
+                            const struct sy_pipe *p, const struct sy_dst *dst, sy_u32 fan,
+                            const sy_u8 *side, sy_u32 part)
 {
-    sy_u32 pieces = a->side_bytes / 16u;
-    SY_FOR (i, c, fan * pieces) {
-        const struct sy_dst *to = dst + i / pieces;
-        sy_u8 *at = (sy_u8 *)SY_PEER(&a->d, to->rank, td_side) + (sy_u64)to->order * a->side_bytes;
-        sy_put16(at + i % pieces * 16u, sy_own16(side + i % pieces * 16u));
+    sy_u32 width = sy_min_u32(SY_LANES, 16u), end = sy_td_side_at(a, part + 1);
+    for (sy_u32 j = c->lane / width; j < fan; j += SY_LANES / width) {
+        sy_u8 *to = p->target[dst[j].rank].side + (sy_u64)dst[j].order * a->side_bytes;
+        for (sy_u32 at = sy_td_side_at(a, part) + c->lane % width * 16u; at < end;
+             at += width * 16u)
+            sy_put16(to + at, sy_own16(side + at));
     }
 }
 
@@ -129,14 +141,14 @@ SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, stru
         sy_count_lower(c, rank <= a->d.rank, &n); /* they stand in the order of ranks */
         begin += n;
     }
-    if (a->side_bytes && s->part == 0)
-        sy_td_send_side(c, a, dst, fan, sy_stage_side(p, s));
+    if (a->side_bytes && (SY_QUANT(a) || s->part + 1 == a->s.parts))
+        sy_td_send_side(c, a, p, dst, fan, sy_stage_side(p, s), s->part);
     for (sy_u32 base = 0; base < fan; base += SY_LANES) {
         sy_u32 j = base + c->lane, i = begin + j < fan ? begin + j : begin + j - fan;
         sy_u32 lanes = sy_min_u32(SY_LANES, fan - base);
         sy_u8 *to = 0;
         if (j < fan)
-            to = p->target[dst[i].rank] + (sy_u64)dst[i].row * SY_ROW_BYTES(&a->out) + first;
+            to = p->target[dst[i].rank].rows + (sy_u64)dst[i].row * SY_ROW_BYTES(&a->out) + first;
         for (sy_u32 at = 0; at < all; at += a->s.piece_bytes) {
             sy_u32 bytes = sy_min_u32(a->s.piece_bytes, all - at);
             if (a->s.pace)
@@ -370,7 +382,7 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
 
 /* Waits until every rank has begun, and notes where its rows go. By one warp per block. */
 SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
-                         const struct sy_op *op, sy_u8 **target)
+                         const struct sy_op *op, struct sy_target *target)
 {
     const struct sy_dev *d = &a->d;
     const struct sy_start *start = sy_starts(d, op->channel, op->epoch);
@@ -392,8 +404,10 @@ SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
             sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, p, &start[p].value));
             good = 0;
         }
-        if (in && good)
-            target[p] = d->peers[p] + offset;
+        if (in && good) {
+            target[p].rows = d->peers[p] + offset;
+            target[p].side = (sy_u8 *)SY_PEER(d, p, td_side);
+        }
     }
     return !sy_any(c, !good);
 }

@@ -138,16 +138,20 @@ SY_DEV float sy_acc_amax(struct sy_acc a)
     }
     return m;
 }
-SY_DEV float sy_amax_bf16(struct sy_v16 v, int *finite)
+SY_DEV sy_u32 sy_amax_bf16(struct sy_v16 v)
 {
-    *finite = 0; /* not looked at */
-    return sy_acc_amax(sy_acc_bf16(v));
+    sy_u32 most = 0;
+    for (int i = 0; i < 4; i++) {
+        sy_u32 lo = v.w[i] & 0x7fffu, hi = v.w[i] >> 16 & 0x7fffu;
+        most = lo > most ? lo : most;
+        most = hi > most ? hi : most;
+    }
+    return most;
 }
 SY_DEV float sy_div(float a, float b)
 {
     return a / b;
 }
-#define SY_NEAR 0x1p120f
 SY_DEV float sy_over_448(float a)
 {
     return a / 448.0f;

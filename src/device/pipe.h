@@ -29,10 +29,16 @@ struct sy_rings {
     sy_u32 pushers;
 };
 
+/* Where a peer has this rank's rows, and their sides. */
+struct sy_target {
+    sy_u8 *rows, *side;
+};
+
 /* The block's shared memory, see layout/shape.h. */
 struct sy_shared {
     sy_u32 *ready;
-    sy_u8 **target;
+    struct sy_target *target; /* dispatch: of each rank                     */
+    sy_u8 **rows_of;          /* combine, in their place: see struct sy_co */
     struct sy_rings rings;
     sy_u8 *stages;
 };
@@ -42,7 +48,7 @@ struct sy_pipe {
     sy_u32 stages, stage_bytes;
     struct sy_by by_stages;
     sy_u32 side_at, body_at;
-    sy_u8 **target;
+    struct sy_target *target;
     struct sy_ring_control *control;
     sy_u32 *entries;
     struct sy_pace pace;
@@ -56,7 +62,8 @@ SY_DEV struct sy_shared sy_shared_carve(struct sy_ctx *c, const struct sy_shape 
 {
     struct sy_shared sh;
     sh.ready = (sy_u32 *)c->shared;
-    sh.target = (sy_u8 **)(c->shared + SY_SH_TARGET);
+    sh.target = (struct sy_target *)(c->shared + SY_SH_TARGET);
+    sh.rows_of = (sy_u8 **)sh.target;
     sh.rings.control = (struct sy_ring_control *)(c->shared + SY_SH_CONTROL(ranks));
     sh.rings.entries = (sy_u32 *)(c->shared + SY_SH_RINGS(ranks, s->pushers));
     sh.rings.pushers = s->pushers;

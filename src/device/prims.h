@@ -10,7 +10,8 @@
  *           sy_ones, sy_lowest  bits set, and the lowest of them; per lane
  *           sy_scan          sum of the lower lanes' values; *total of all
  *           sy_count_lower   how many lower lanes have it; *all: how many lanes do
- *           sy_max16         largest value among the SY_MAX_LANES lanes that share a block of 128
+ *           sy_max16         largest values among the SY_MAX_LANES lanes that share a block of 128,
+ *                            of the lower and the upper halves of words apart
  * blocks    sy_block_sync    all warps of the block; only where every warp surely comes
  * private   sy_add, sy_max64 atomics, per lane, no order;  sy_draw  the next number of a counter,
  *           for one lane, which waits for it only when it looks at it;
@@ -41,6 +42,8 @@
  * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
  * clock     sy_now_ns; sy_pause: nothing to do, let others run
  * numbers   struct sy_acc: eight fp32 values (F32: four); see the functions
+ *           sy_amax_bf16     largest absolute of eight BF16 values, as bits: what is not finite
+ *                            counts as larger than all else;  sy_acc_amax  of what is finite
  */
 #ifndef SY_DEVICE_PRIMS_H
 #define SY_DEVICE_PRIMS_H

@@ -1,6 +1,6 @@
 /* shape.h - how the shared memory of a block is cut; host (to size it) and device (to use it).
  *
- *   header | target[ranks] | ring control[pushers] | rings[pushers] | stages
+ *   header | targets[ranks] | ring control[pushers] | rings[pushers] | stages
  *
  * Per pusher `stages` stages of stage_bytes each: head | destinations | side | body. Macros,
  * because host C and device C have no other common form of a function. */
@@ -68,7 +68,7 @@ SY_STATIC_ASSERT(sizeof(struct sy_job) == 32, "head of a job");
 #define SY_COPIER_HEAD(topk) SY_ALIGN_UP(32u + ((topk) ? (topk) : 1u) * 4u, 128u)
 
 #define SY_SH_TARGET 64u
-#define SY_SH_CONTROL(ranks) SY_ALIGN_UP(SY_SH_TARGET + (ranks)*8u, 16u)
+#define SY_SH_CONTROL(ranks) (SY_SH_TARGET + (ranks)*16u)
 #define SY_SH_RINGS(ranks, pushers) (SY_SH_CONTROL(ranks) + (pushers)*16u)
 #define SY_SH_STAGES(ranks, pushers)                                                               \
     SY_ALIGN_UP(SY_SH_RINGS(ranks, pushers) + (pushers)*SY_RING_ENTRIES * 4u, 128u)

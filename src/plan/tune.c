@@ -23,6 +23,17 @@ static const struct {
     uint32_t pushers, stages, part_bytes;
 } by_terms[] = {{1.9, 5, 3, 14336}, {3, 7, 4, 8192}, {6, 9, 6, 4096}, {1e9, 7, 8, 4096}};
 
+/* Pushing warps that quantise, and what each does at a time at most: while blocks are few; where
+ * finishers copy rows, which want memory and warps, too; and with many blocks (GPU). Parts of a row
+ * to be quantised are multiples of what has 16 bytes of scales, by their kind. */
+static const struct quantising {
+    uint32_t pushers, part_bytes;
+} quant_few = {10, 3584}, quant_by_expert = {6, 3584}, quant_many = {5, 7168};
+static const uint32_t quant_unit[] = {128, 512, 512, 2048};
+
+/* What a pushing warp stores at a time at most, where finishers copy rows (GPU). */
+#define BY_EXPERT_PART_BYTES 7168u
+
 /* With fewer rows for each pushing warp than this, smaller parts (GPU). */
 #define ROWS_PER_PUSHER 4u
 
@@ -63,6 +74,12 @@ static const struct {
 #define BUSY_BLOCKS 24u
 #define MANY_BLOCKS 48u
 #define ENOUGH_BLOCKS 64u
+
+/* Bytes that pushers of a dispatch should have on their way, all of a rank and those of an SM at
+ * most, and how many pushers there may be (GPU). */
+#define ON_THE_WAY 0.9e6
+#define ON_THE_WAY_OF_SM 88e3
+#define PUSHERS_MOST 8u
 
 /* Warps of a block, as far as registers allow (GPU). */
 #define DISPATCH_WARPS 16u
@@ -119,14 +136,10 @@ static void only_needed(const struct sy_work *w, struct sy_cut *cut)
 
 /* Rows are cut when there are more pushing warps than tokens, and not for anything less: a part
  * costs its warp a microsecond and more, whatever its size (GPU). */
-static uint32_t parts_wanted(const struct sy_machine *m, const struct sy_work *w,
-                             const struct sy_shape *s, uint32_t blocks)
+static uint32_t parts_wanted(const struct sy_work *w, uint64_t warps)
 {
-    uint64_t warps = (uint64_t)blocks * s->pushers, tokens = w->tokens_most;
-    uint64_t parts = tokens ? (warps + tokens - 1) / tokens : 1;
+    uint64_t tokens = w->tokens_most, parts = tokens ? (warps + tokens - 1) / tokens : 1;
     uint32_t most = (w->row_bytes + PIECE_BYTES - 1) / PIECE_BYTES;
-    if (m->lanes == 1)
-        return 1;
     return parts < most ? (uint32_t)parts : most;
 }
 
@@ -137,9 +150,10 @@ static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w,
 {
     struct sy_shape *s = &cut->shape;
     uint32_t wide = w->quant ? 2u : 1u; /* BF16 in */
+    uint32_t unit = quant_unit[w->quant];
     s->parts = least(s->parts, parts_max);
     for (;;) {
-        s->part_bytes = up((w->row_bytes + s->parts - 1) / s->parts, s->parts == 1 ? 16 : 128);
+        s->part_bytes = up((w->row_bytes + s->parts - 1) / s->parts, s->parts == 1 ? 16 : unit);
         s->parts = (w->row_bytes + s->part_bytes - 1) / s->part_bytes;
         s->stage_bytes = SY_STAGE_BYTES(fan, side_bytes, wide * s->part_bytes);
         cut->shared_bytes =
@@ -149,8 +163,8 @@ static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w,
         if (s->stages > 3)
             s->stages--;
         else if (s->pushers > 2)
-            s->pushers /= 2;
-        else if (s->parts * 2 <= parts_max && s->part_bytes > 1024)
+            s->pushers--;
+        else if (s->parts * 2 <= parts_max && s->part_bytes > (unit > 1024 ? unit : 1024))
             s->parts *= 2;
         else if (s->pushers > 1)
             s->pushers = 1;
@@ -169,20 +183,61 @@ static void pieces(const struct sy_machine *m, struct sy_shape *s, uint32_t byte
     s->piece_bytes = m->lanes > 1 ? up((s->part_bytes + n - 1) / n, 16) : s->part_bytes;
 }
 
-/* Few pushers reach what an SM can store, and one each suffices once there are many blocks (GPU).
- * Quantising takes its time. */
+/* Rows that come to a rank, if the routing is even. */
+static double rows_expected(const struct sy_work *w)
+{
+    double missed = 1;
+    for (uint32_t k = 0; k < w->topk && missed > 1e-3; k++)
+        missed *= 1 - 1.0 / w->ranks;
+    return w->tokens_most * (w->ranks * (1 - missed));
+}
+
+/* Few pushers reach what an SM can store, and one each suffices once there are many blocks; but an
+ * item takes almost two microseconds on its way however small it is, and enough of them must be on
+ * it. Finishers that copy rows want the warps more. The same on all ranks (GPU). */
+static uint32_t dispatch_pushers(const struct sy_work *w, uint32_t blocks)
+{
+    uint32_t pushers = blocks < FEW_BLOCKS    ? 5
+                       : blocks < BUSY_BLOCKS ? 3
+                       : blocks < MANY_BLOCKS ? 2
+                                              : 1;
+    double item = rows_expected(w) / (w->tokens_most ? w->tokens_most : 1) * w->row_bytes + 1;
+    double wanted = ON_THE_WAY / item / blocks + 1, most = ON_THE_WAY_OF_SM / item;
+    uint32_t more = (uint32_t)(wanted < most ? wanted : most);
+    more = least(more, PUSHERS_MOST);
+    return w->by_expert || more < pushers ? pushers : more;
+}
+
+/* Quantising takes longer than all else that is done with a row: as many warps as registers allow,
+ * and parts of rows so that their stages fit, until there are blocks enough. Rows that are copied
+ * want memory for that as well; of slabs 325 us in parts, 360 whole, packed 362 and 356 (GPU). */
+static void dispatch_parts(const struct sy_work *w, struct sy_shape *s, uint32_t blocks)
+{
+    const struct quantising *q = w->by_expert           ? &quant_by_expert
+                                 : blocks < MANY_BLOCKS ? &quant_few
+                                                        : &quant_many;
+    uint32_t part_bytes = w->by_expert ? BY_EXPERT_PART_BYTES : UINT32_MAX / 2;
+    uint32_t wanted = parts_wanted(w, (uint64_t)blocks * s->pushers);
+    if (w->quant) {
+        s->pushers = q->pushers;
+        s->stages = 3;
+        part_bytes = q->part_bytes;
+        wanted = 1;
+    }
+    s->parts = (w->row_bytes + part_bytes - 1) / part_bytes;
+    s->parts = wanted > s->parts ? wanted : s->parts;
+}
+
 static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
                            uint32_t blocks)
 {
     roles(m, w, s);
+    s->parts = 1;
     if (m->lanes == 1)
         return;
-    s->pushers = blocks < FEW_BLOCKS ? 5 : blocks < BUSY_BLOCKS ? 3 : blocks < MANY_BLOCKS ? 2 : 1;
+    s->pushers = dispatch_pushers(w, blocks);
     s->stages = 4;
-    if (w->quant) {
-        s->pushers = 5;
-        s->stages = 3;
-    }
+    dispatch_parts(w, s, blocks);
     s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
     s->splits = w->copies ? COPIED_SPLITS : 4;
 }
@@ -206,8 +261,7 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
     struct sy_shape *s = &cut->shape;
     cut->blocks = m->lanes > 1 && !w->quant ? least(m->blocks_max, ENOUGH_BLOCKS) : m->blocks_max;
     dispatch_roles(m, w, s, cut->blocks);
-    s->parts = parts_wanted(m, w, s, cut->blocks);
-    SY_TRY(fit_stages(m, w, cut, w->fan, w->side_bytes, w->quant ? 1 : SY_PARTS_MAX, 0));
+    SY_TRY(fit_stages(m, w, cut, w->fan, w->side_bytes, SY_PARTS_MAX, 0));
     pieces(m, s, PIECE_BYTES);
     add_copiers(m, w, cut);
     only_needed(w, cut);
@@ -235,15 +289,6 @@ sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, 
                        (unsigned long long)cut->shared_bytes);
     add_copiers(m, w, cut);
     return SY_OK;
-}
-
-/* Rows that come to a rank, if the routing is even. */
-static double rows_expected(const struct sy_work *w)
-{
-    double missed = 1;
-    for (uint32_t k = 0; k < w->topk && missed > 1e-3; k++)
-        missed *= 1 - 1.0 / w->ranks;
-    return w->tokens_most * (w->ranks * (1 - missed));
 }
 
 /* Latency mode: into how many parts is a row cut that its holder sums? The same on all ranks. */
