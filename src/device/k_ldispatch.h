@@ -328,6 +328,13 @@ SY_DEV int sy_ld_free(struct sy_ctx *c, const struct sy_ldispatch_args *a, const
     return 1;
 }
 
+/* The warp that begins to load rows: not the first, which has the longest way, and none that waits
+ * for memory before (sy_ld_begin). */
+SY_DEV sy_u32 sy_ld_loader(const struct sy_ctx *c)
+{
+    return c->warps > 2 ? c->warps - 2 : 0;
+}
+
 /* Begins to bring the token's row into shared memory. */
 SY_DEV void sy_ld_load(struct sy_ctx *c, const struct sy_ldispatch_args *a, struct sy_ld_shared *sh,
                        sy_u32 token)
@@ -344,10 +351,10 @@ SY_DEV void sy_ld_prepare(struct sy_ctx *c, const struct sy_ldispatch_args *a,
 {
     if (token >= a->tokens)
         return;
-    if (c->warp == 0) {
+    if (c->warp == sy_ld_loader(c))
         sy_ld_load(c, a, sh, token);
+    if (c->warp == 0)
         sy_ld_pick(c, a, sh, token);
-    }
     if (c->warp || c->warps == 1)
         sy_ld_tail(c, a, sh, token);
     if (SY_QUANT(a))
@@ -390,7 +397,7 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
     sy_u32 counters = 2 * SY_RANKS(&a->d) + a->d.experts, helpers = c->warps > 1 ? c->warps - 1 : 1;
     sy_u32 helper = (c->warps > 1 ? c->warp - 1 : 0) * SY_LANES + c->lane;
     sy_pace_begin(&sh->pace, c->block * (SY_ROW_BYTES(&a->out) * a->s.pace >> 14));
-    if (c->warp == 0)
+    if (c->warp == sy_ld_loader(c))
         sy_gate_init(c, sh->gate);
     if (c->warp == 0 && c->warps > 1)
         return;

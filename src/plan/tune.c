@@ -69,7 +69,9 @@ static const uint32_t quant_unit[] = {128, 512, 512, 2048};
 
 /* Blocks. Fewer than FEW want all the pushing warps that there is memory for, from MANY on one each
  * suffices, and more than ENOUGH gain nothing. From BUSY on a combine's lanes keep enough loads in
- * flight by themselves, and bulk loads only crowd the links (GPU). */
+ * flight by themselves, and bulk loads only crowd the links; of so few ranks that half of all rows
+ * are the own they do not before there are MANY (GPU). */
+#define FEW_RANKS 3u
 #define FEW_BLOCKS 12u
 #define BUSY_BLOCKS 24u
 #define MANY_BLOCKS 48u
@@ -365,8 +367,9 @@ static uint64_t finishers_bytes(const struct sy_work *w, const struct sy_shape *
 static void only_finishers(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
+    uint32_t busy = w->ranks <= FEW_RANKS ? MANY_BLOCKS : BUSY_BLOCKS;
     s->pushers = s->signallers = 0;
-    if (m->bulk && !w->latency && cut->blocks < BUSY_BLOCKS) {
+    if (m->bulk && !w->latency && cut->blocks < busy) {
         s->slots = SLOTS_LEAST;
         s->steps = w->topk <= 16 ? STEPS : 2;
         s->split_bytes = up((w->row_bytes + 1) / 2, 128);
@@ -419,7 +422,7 @@ sy_status sy_cut_route(const struct sy_machine *m, const struct sy_work *w, stru
                        uint32_t *chunk_tokens, uint32_t *chunks)
 {
     uint32_t units = (w->tokens + ROUTE_UNIT - 1) / ROUTE_UNIT;
-    int talker = m->blocks_max >= TALKER_BLOCKS && units > 1;
+    int talker = m->blocks_max >= TALKER_BLOCKS && (units > 1 || m->lanes > 1);
     uint32_t most = m->blocks_max - (talker ? 1 : 0);
     cut->warps = m->lanes > 1 ? 8 : 1;
     cut->shared_bytes = SY_ROUTE_SH_BYTES((uint64_t)w->ranks, w->experts, w->local_max, w->topk);
