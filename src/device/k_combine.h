@@ -78,8 +78,10 @@ SY_DEV void sy_co_check_late(struct sy_ctx *c, const struct sy_co *o)
     }
 }
 
-/* The last block: tells the holders that their rows have been read, and waits for the same. */
-SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
+/* The last block: tells the holders that their rows have been read, and waits for the same. If the
+ * group is lost that is in vain, and the operation is closed as well: later launches must not find
+ * blocks of this one counted. */
+SY_DEV void sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
 {
     const struct sy_combine_kargs *a = o->a;
     const struct sy_dev *d = &a->d;
@@ -90,13 +92,13 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     int weighed = sy_co_ahead_needed(o) && !SY_PULL(a);
     for (sy_u32 s = 0; weighed && s < SY_RANKS(d); s++)
         if (!sy_co_wait_weights(c, o, s))
-            return 0;
+            return;
     SY_FOR (s, c, SY_RANKS(d)) {
         sy_signal_add(weigh + s, amount - (weighed ? live[s] : 0));
     }
     if (o->latency) {
         sy_co_check_late(c, o);
-        return 1;
+        return;
     }
     sy_fence_publish(c);
     SY_FOR (p, c, SY_RANKS(d)) {
@@ -106,9 +108,8 @@ SY_DEV int sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
         sy_u32 s = base + c->lane;
         if (!sy_wait_epoch(c, o->op, s < SY_RANKS(d) ? done + s : 0, o->op->epoch, SY_FAULT_FETCH,
                            s, &ignore))
-            return 0;
+            return;
     }
-    return 1;
 }
 
 /* Tells all ranks that this one has begun. With pull they read what earlier launches wrote. */
@@ -164,8 +165,8 @@ SY_DEV void sy_k_combine(struct sy_ctx *c, const struct sy_combine_kargs *a)
     o.rows_of = o.sh.rows_of;
     sy_co_roles(c, &o);
     if (sy_op_leave(c, &op, (int)a->send)) {
-        if (a->receive && *o.sh.ready && !sy_co_settle(c, &o))
-            return;
+        if (a->receive && *o.sh.ready)
+            sy_co_settle(c, &o);
         sy_op_close(c, &op, (int)a->send, (int)a->receive);
     }
 }
