@@ -77,7 +77,7 @@ static void draw_group(struct sim_scenario *s, const struct sim_wish *wish, stru
     s->latency_views = (int32_t)sy_prng_range(p, 2, 3);
     s->streams = (int32_t)sy_prng_range(p, 1, 2);
     s->gpu = wish->machine ? wish->machine == 2 : sy_prng_once_in(p, 2);
-    s->blocks = (uint32_t)(s->gpu ? sy_prng_range(p, 1, 3) : sy_prng_range(p, 1, 2));
+    s->blocks = (uint32_t)(s->gpu ? sy_prng_range(p, 1, 6) : sy_prng_range(p, 1, 5));
     s->warps_max = s->gpu ? 16 : 3;
     s->boot = sy_prng_once_in(p, 6) ? SY_BOOT_ID : SY_BOOT_USER;
     s->combine_path = sy_prng_once_in(p, 4);
