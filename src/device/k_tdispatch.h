@@ -23,12 +23,12 @@
 /* --- pusher --------------------------------------------------------------------------------- */
 
 /* Where that of a row's side begins which travels with a part of the row: the scales that are made
- * of it, and with the last part all that is left. Multiples of 16 (SY_QUANT_UNIT). */
+ * of it, and with the last part all that is left. Multiples of 16 (SY_Q_UNIT). */
 SY_DEV sy_u32 sy_td_side_at(const struct sy_tdispatch_args *a, sy_u32 part)
 {
     if (part >= a->s.parts)
         return a->side_bytes;
-    return SY_QUANT(a) ? part * (a->s.part_bytes / SY_Q_BLOCK * sy_quant_scale(SY_QUANT(a))) : 0;
+    return SY_QUANT(a) ? part * (a->s.part_bytes / SY_Q_BLOCK * SY_Q_SCALE_BYTES(SY_QUANT(a))) : 0;
 }
 
 /* Begins to load what ticket `item` needs into a stage. */

@@ -34,6 +34,8 @@ struct sy_target {
     sy_u8 *rows, *side;
 };
 
+SY_STATIC_ASSERT(sizeof(struct sy_target) == SY_SH_TARGET_BYTES, "shape.h cuts them");
+
 /* The block's shared memory, see layout/shape.h. */
 struct sy_shared {
     sy_u32 *ready;

@@ -4,9 +4,6 @@
 
 #include "prims.h"
 
-enum { SY_Q_NONE = 0, SY_Q_F8 = 1, SY_Q_POW2 = 2, SY_Q_UE8M0 = 3 };
-
-#define SY_Q_BLOCK 128u
 #define SY_Q_UNITS (SY_Q_BLOCK / 8u) /* 16-byte units of a block */
 #define SY_Q_TURNS 4u                /* blocks that a group of lanes may have in flight */
 
@@ -26,12 +23,6 @@ SY_DEV float sy_quant_factor(float amax, sy_u32 quant, sy_u32 *scale, int near)
     bits = (bits + 0x007fffffu) & 0x7f800000u;
     *scale = bits;
     return sy_bits_f32(0x7f000000u - bits);
-}
-
-/* Bytes of a scale. */
-SY_DEV sy_u32 sy_quant_scale(sy_u32 quant)
-{
-    return quant == SY_Q_UE8M0 ? 1u : 4u;
 }
 
 /* Writes one scale; UE8M0 scales are bytes. Per lane. */

@@ -13,6 +13,13 @@
 
 #define SY_RING_ENTRIES 32u
 
+/* Rows to be quantised have a scale per block of elements. They are cut, on GPUs, into parts that
+ * have whole 16 bytes of scales: what goes to a row's side with each is stored by itself. */
+enum { SY_Q_NONE = 0, SY_Q_F8 = 1, SY_Q_POW2 = 2, SY_Q_UE8M0 = 3 };
+#define SY_Q_BLOCK 128u
+#define SY_Q_SCALE_BYTES(quant) ((quant) == SY_Q_UE8M0 ? 1u : 4u)
+#define SY_Q_UNIT(quant) (16u / SY_Q_SCALE_BYTES(quant) * SY_Q_BLOCK)
+
 /* Private state of one stage. */
 struct sy_stage {
     sy_u64 gate; /* of its load                     */
@@ -68,7 +75,8 @@ SY_STATIC_ASSERT(sizeof(struct sy_job) == 32, "head of a job");
 #define SY_COPIER_HEAD(topk) SY_ALIGN_UP(32u + ((topk) ? (topk) : 1u) * 4u, 128u)
 
 #define SY_SH_TARGET 64u
-#define SY_SH_CONTROL(ranks) (SY_SH_TARGET + (ranks)*16u)
+#define SY_SH_TARGET_BYTES 16u
+#define SY_SH_CONTROL(ranks) (SY_SH_TARGET + (ranks)*SY_SH_TARGET_BYTES)
 #define SY_SH_RINGS(ranks, pushers) (SY_SH_CONTROL(ranks) + (pushers)*16u)
 #define SY_SH_STAGES(ranks, pushers)                                                               \
     SY_ALIGN_UP(SY_SH_RINGS(ranks, pushers) + (pushers)*SY_RING_ENTRIES * 4u, 128u)

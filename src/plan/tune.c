@@ -24,12 +24,13 @@ static const struct {
 } by_terms[] = {{1.9, 5, 3, 14336}, {3, 7, 4, 8192}, {6, 9, 6, 4096}, {1e9, 7, 8, 4096}};
 
 /* Pushing warps that quantise, and what each does at a time at most: while blocks are few; where
- * finishers copy rows, which want memory and warps, too; and with many blocks (GPU). Parts of a row
- * to be quantised are multiples of what has 16 bytes of scales, by their kind. */
+ * finishers copy rows, which want memory and warps, too; and with many blocks (GPU). */
 static const struct quantising {
     uint32_t pushers, part_bytes;
 } quant_few = {10, 3584}, quant_by_expert = {6, 3584}, quant_many = {5, 7168};
-static const uint32_t quant_unit[] = {128, 512, 512, 2048};
+
+/* Parts of rows that are not quantised are multiples of this. */
+#define PART_UNIT 128u
 
 /* What a pushing warp stores at a time at most, where finishers copy rows (GPU). */
 #define BY_EXPERT_PART_BYTES 7168u
@@ -70,8 +71,8 @@ static const uint32_t quant_unit[] = {128, 512, 512, 2048};
 /* Blocks. Fewer than FEW want all the pushing warps that there is memory for, from MANY on one each
  * suffices, and more than ENOUGH gain nothing. From BUSY on a combine's lanes keep enough loads in
  * flight by themselves, and bulk loads only crowd the links; of so few ranks that half of all rows
- * are the own they do not before there are MANY (GPU). */
-#define FEW_RANKS 3u
+ * are the own they do not before there are MANY (2 and 4 GPUs; of three nothing is known). */
+#define FEW_RANKS 2u
 #define FEW_BLOCKS 12u
 #define BUSY_BLOCKS 24u
 #define MANY_BLOCKS 48u
@@ -136,8 +137,9 @@ static void only_needed(const struct sy_work *w, struct sy_cut *cut)
     s->by_splits = by_of(s->splits);
 }
 
-/* Rows are cut when there are more pushing warps than tokens, and not for anything less: a part
- * costs its warp a microsecond and more, whatever its size (GPU). */
+/* Rows that go to their places as they are, are cut when there are more pushing warps than tokens,
+ * and not for anything less: a part costs its warp a microsecond and more, whatever its size (GPU).
+ */
 static uint32_t parts_wanted(const struct sy_work *w, uint64_t warps)
 {
     uint64_t tokens = w->tokens_most, parts = tokens ? (warps + tokens - 1) / tokens : 1;
@@ -152,7 +154,7 @@ static sy_status fit_stages(const struct sy_machine *m, const struct sy_work *w,
 {
     struct sy_shape *s = &cut->shape;
     uint32_t wide = w->quant ? 2u : 1u; /* BF16 in */
-    uint32_t unit = quant_unit[w->quant];
+    uint32_t unit = w->quant ? SY_Q_UNIT(w->quant) : PART_UNIT;
     s->parts = least(s->parts, parts_max);
     for (;;) {
         s->part_bytes = up((w->row_bytes + s->parts - 1) / s->parts, s->parts == 1 ? 16 : unit);
@@ -218,16 +220,17 @@ static void dispatch_parts(const struct sy_work *w, struct sy_shape *s, uint32_t
     const struct quantising *q = w->by_expert           ? &quant_by_expert
                                  : blocks < MANY_BLOCKS ? &quant_few
                                                         : &quant_many;
-    uint32_t part_bytes = w->by_expert ? BY_EXPERT_PART_BYTES : UINT32_MAX / 2;
-    uint32_t wanted = parts_wanted(w, (uint64_t)blocks * s->pushers);
+    uint32_t wanted, least_parts = 1;
     if (w->quant) {
         s->pushers = q->pushers;
         s->stages = 3;
-        part_bytes = q->part_bytes;
-        wanted = 1;
+        s->parts = (w->row_bytes + q->part_bytes - 1) / q->part_bytes;
+        return;
     }
-    s->parts = (w->row_bytes + part_bytes - 1) / part_bytes;
-    s->parts = wanted > s->parts ? wanted : s->parts;
+    if (w->by_expert)
+        least_parts = (w->row_bytes + BY_EXPERT_PART_BYTES - 1) / BY_EXPERT_PART_BYTES;
+    wanted = parts_wanted(w, (uint64_t)blocks * s->pushers);
+    s->parts = wanted > least_parts ? wanted : least_parts;
 }
 
 static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,

@@ -38,7 +38,7 @@ static struct sy_work draw_work(struct sy_prng *p)
     return w;
 }
 
-/* 16 bytes of scales, so that parts of a row's side do not meet in one store. */
+/* 16 bytes of scales, so that parts of a row's side do not meet in one store. Worked out here. */
 static const uint32_t quant_units[] = {128, 16 / 4 * 128, 16 / 4 * 128, 16 * 128};
 
 /* The parts of a row and the pieces of a part. */
