@@ -10,7 +10,7 @@
 #define SY_THREADS_MAX 512
 #endif
 
-extern __shared__ __align__(1024) sy_u8 sy_shared_memory[];
+extern __shared__ __align__(SY_SH_ALIGN) sy_u8 sy_shared_memory[];
 
 #define SY_KERNEL(name, args)                                                                      \
     extern "C" __global__ void __launch_bounds__(SY_THREADS_MAX, 1)                                \

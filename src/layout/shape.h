@@ -11,6 +11,9 @@
 
 #define SY_ALIGN_UP(n, a) (((n) + (a)-1) / (a) * (a))
 
+/* Where a block's memory begins; what is below wants no more. */
+#define SY_SH_ALIGN 128u
+
 #define SY_RING_ENTRIES 32u
 
 /* Rows to be quantised have a scale per block of elements. They are cut, on GPUs, into parts that

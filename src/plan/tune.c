@@ -243,7 +243,6 @@ static void dispatch_roles(const struct sy_machine *m, const struct sy_work *w, 
     s->pushers = dispatch_pushers(w, blocks);
     s->stages = 4;
     dispatch_parts(w, s, blocks);
-    s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
     s->splits = w->copies ? COPIED_SPLITS : 4;
 }
 
@@ -267,6 +266,8 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
     cut->blocks = m->lanes > 1 && !w->quant ? least(m->blocks_max, ENOUGH_BLOCKS) : m->blocks_max;
     dispatch_roles(m, w, s, cut->blocks);
     SY_TRY(fit_stages(m, w, cut, w->fan, w->side_bytes, SY_PARTS_MAX, 0));
+    if (m->lanes > 1) /* the warps that are left */
+        s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
     pieces(m, s, PIECE_BYTES);
     add_copiers(m, w, cut);
     only_needed(w, cut);

@@ -4,9 +4,7 @@
 
 #include "cuda_engine.h"
 #include "jit.h"
-
-/* What the alignment of a block's shared memory may cost (device/entry_cuda.h). */
-#define SHARED_ALIGN 1024
+#include "layout/shape.h"
 
 int sy_cuda_devices(void)
 {
@@ -32,7 +30,8 @@ static sy_status look_at(const struct sy_cuda_api *api, int device, struct sy_cu
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->pools, SY_CU_ATTR_POOLS, device));
     SY_TRY(SY_CU(api, cuDeviceGetUuid_v2, &look->uuid, device));
     look->sm = major * 10 + minor;
-    look->shared_max = shared > SHARED_ALIGN ? (uint64_t)(shared - SHARED_ALIGN) : 0;
+    /* What the alignment of a block's shared memory may cost. */
+    look->shared_max = shared > (int)SY_SH_ALIGN ? (uint64_t)shared - SY_SH_ALIGN : 0;
     if (major < SY_CUDA_MAJOR_LEAST)
         return sy_fail(SY_UNSUPPORTED, "GPU %d (%s) has compute capability %d.%d; %d.0 is needed",
                        device, look->name, major, minor, SY_CUDA_MAJOR_LEAST);

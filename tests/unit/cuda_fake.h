@@ -739,7 +739,7 @@ static int fake_cuFuncSetAttribute(sy_cuda_function f, int attribute, int value)
 {
     FAKE_CALL("cuFuncSetAttribute");
     (void)f;
-    return attribute == SY_CU_FUNC_DYNAMIC_MAX && value == FAKE_SHARED_MAX - 1024 ? 0 : 1;
+    return attribute == SY_CU_FUNC_DYNAMIC_MAX && value == FAKE_SHARED_MAX - 128 ? 0 : 1;
 }
 
 /* Waits, as a GPU does, until there is room for all blocks. */
