@@ -55,6 +55,9 @@ static const struct sim_plant plants[] = {
     {29, "null-table", "a launch is given a pointer that its device does not have", SIM_WORLD},
     {30, "one-book",
      "one copy of what ranks tell each other in routing: the next route overwrites it", SIM_WORLD},
+    {31, "early-talker",
+     "the block that only talks counts records before others have zeroed what they count into",
+     SIM_WORLD},
 };
 
 const struct sim_plant *sim_plant_at(int number)

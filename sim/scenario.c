@@ -264,15 +264,27 @@ static void draw_ids(struct sim_scenario *s, const struct sim_route *r, struct s
     }
 }
 
+/* Values that the quick division of quantising is not for, in one block of eight: 2^120 and more,
+ * infinities, NaN. */
+static void draw_odd(struct sy_prng *p, uint16_t *x, int64_t count)
+{
+    static const uint16_t odd[] = {0x7b80, 0x7c01, 0x7f7f, 0x7f80, 0x7f81, 0x7fc0, 0x7fff};
+    for (int64_t i = sy_prng_below(p, 128); i < count; i += sy_prng_range(p, 1, 2 * 8 * 128))
+        x[i] = (uint16_t)(odd[sy_prng_below(p, 7)] | sy_prng_next(p) >> 63 << 15);
+}
+
 static void draw_data(struct sim_scenario *s, const struct sim_route *r, struct sim_setting *set,
-                      struct sy_prng *p)
+                      struct sy_prng *p, struct sy_prng *odd)
 {
     set->sum = sim_scenario_take(s, s->ranks, sizeof *set->sum);
     for (uint32_t k = 0; k < s->ranks; k++) {
         struct sy_ref_rank *me = set->world.rank + k;
         struct sy_ref_sum *sum = set->sum + k;
         int64_t T = me->tokens, n = r->out_rows[k], K = r->topk;
-        me->x = draw_elements(s, p, r->type, T * r->hidden);
+        void *x = draw_elements(s, p, r->type, T * r->hidden);
+        if (r->quant)
+            draw_odd(odd, x, T * r->hidden);
+        me->x = x;
         if (r->scale_words)
             me->scales = draw_elements(s, p, SY_F32, T * r->scale_words);
         if (r->weights == 1)
@@ -356,9 +368,11 @@ static void draw_settings(struct sim_scenario *s, struct sim_route *r, struct sy
     draw_capacities(s, r, p);
     for (uint32_t i = 0; i < r->settings; i++) {
         struct sim_setting *set = r->setting + i;
+        struct sy_prng odd;
         for (uint32_t k = 0; k < s->ranks; k++)
             set->world.rank[k].capacity = r->capacity[k];
-        draw_data(s, r, set, p);
+        odd = sy_prng_make(s->seed, 200 + 10 * (uint64_t)(r - s->route) + i);
+        draw_data(s, r, set, p, &odd);
         sy_ref_route(&set->world, &set->ref);
         sim_truth_make(s, r, set);
     }

@@ -58,7 +58,8 @@ enum {
     SY_PLANT_LEAKED_DESCRIPTOR = 27,
     SY_PLANT_UNMAPPED_PEER = 28,
     SY_PLANT_NULL_TABLE = 29,
-    SY_PLANT_ONE_BOOK = 30
+    SY_PLANT_ONE_BOOK = 30,
+    SY_PLANT_EARLY_TALKER = 31
 };
 extern int sy_sim_plant; /* which; 0: none */
 #define SY_PLANT(name) (sy_sim_plant == SY_PLANT_##name)

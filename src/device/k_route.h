@@ -541,7 +541,8 @@ SY_DEV int sy_route_run(struct sy_ctx *c, const struct sy_route_args *a, const s
     if (unit.chunk != SY_NO_CHUNK && !sy_route_chunk(c, a, op, &unit))
         return 0;
     /* Others zero what records are counted into; who has no chunk has not waited for that yet. */
-    if (unit.chunk == SY_NO_CHUNK && !sy_gate_wait(c, op, SY_GATE_SCANNED, c->blocks - 1))
+    if (unit.chunk == SY_NO_CHUNK && !SY_PLANT(EARLY_TALKER) &&
+        !sy_gate_wait(c, op, SY_GATE_SCANNED, c->blocks - 1))
         return 0;
     return sy_route_receive(c, a, op);
 }

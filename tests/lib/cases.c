@@ -548,17 +548,22 @@ static void *draw_elements(struct sy_case *c, struct sy_prng *p, int32_t type, i
     return at;
 }
 
-/* BF16 to be quantised: each block of its own magnitude, now and then below 1e-4 or all zero. */
+/* BF16 to be quantised: each block of its own magnitude, now and then below 1e-4 or all zero; a few
+ * have what cannot be divided in the quick way: 2^120 and more, infinities, NaN. */
 static void *draw_blocks(struct sy_case *c, struct sy_prng *p, int64_t tokens, int64_t hidden)
 {
     unsigned char *x = take(c, tokens * hidden, 2);
     for (int64_t t = 0; t < tokens; t++) {
         for (int64_t begin = 0; begin < hidden; begin += 128) {
             int top = (int)sy_prng_range(p, -20, 20), empty = sy_prng_once_in(p, 12);
+            int odd = sy_prng_once_in(p, 10);
             for (int64_t i = begin; i < least_of(begin + 128, hidden); i++) {
                 uint32_t code = draw_number(p, SY_BF16, top - 10, top);
                 if (empty || sy_prng_once_in(p, 50))
                     code &= 0x8000;
+                if (odd && sy_prng_once_in(p, 50))
+                    code = sy_prng_once_in(p, 2) ? draw_special(p, SY_BF16)
+                                                 : draw_number(p, SY_BF16, 119, 127);
                 put(x + (t * hidden + i) * 2, 2, code);
             }
         }
