@@ -40,6 +40,8 @@ static const struct shape {
     {"tdispatch token+work", SY_KERNEL_tdispatch, 0, SY_TOKEN_MAJOR, 0, 1, 14336},
     {"tdispatch packed", SY_KERNEL_tdispatch, 0, SY_EXPERT_PACKED, 0, 1, 14336},
     {"tdispatch token+f8", SY_KERNEL_tdispatch, 0, SY_TOKEN_MAJOR, SY_QUANT_F8, 1, 7168},
+    {"tdispatch token+ue8m0", SY_KERNEL_tdispatch, 0, SY_TOKEN_MAJOR, SY_QUANT_F8_UE8M0, 1, 7168},
+    {"tdispatch packed+f8", SY_KERNEL_tdispatch, 0, SY_EXPERT_PACKED, SY_QUANT_F8, 1, 7168},
     {"ldispatch any", SY_KERNEL_ldispatch, 1, 0, 0, 0, 0},
     {"ldispatch rank", SY_KERNEL_ldispatch, 0, SY_RANK_MAJOR, 0, 0, 14336},
     {"ldispatch rank+f8", SY_KERNEL_ldispatch, 0, SY_RANK_MAJOR, SY_QUANT_F8, 0, 7168},
