@@ -354,35 +354,41 @@ SY_DEV void sy_co_unused(struct sy_ctx *c, const struct sy_co *o)
                       SY_C_AMOUNT(&a->d, o->latency));
 }
 
-SY_DEV void sy_co_finish(struct sy_ctx *c, const struct sy_co *o, sy_u32 finisher)
+/* A finisher, which asks for what its first job needs to know and no peer has to say. */
+SY_DEV void sy_co_finisher(struct sy_ctx *c, const struct sy_co *o, sy_u32 finisher,
+                           struct sy_finisher *f)
 {
     const struct sy_combine_kargs *a = o->a;
-    sy_u32 jobs = a->tokens * a->s.splits, K = SY_TOPK(&a->r), slot = 0;
-    struct sy_finisher f;
-    f.memory =
+    sy_u32 jobs = a->tokens * a->s.splits, K = SY_TOPK(&a->r);
+    f->memory =
         o->sh.stages + (sy_u64)a->s.pushers * a->s.stages * a->s.stage_bytes +
         (sy_u64)finisher * SY_FINISHER_BYTES(a->s.steps, K, (sy_u64)a->s.slots, a->s.slot_bytes);
-    f.first = c->block * a->s.finishers + finisher;
-    f.deal = c->blocks * a->s.finishers;
-    f.count = f.first < jobs ? sy_div_up(jobs - f.first, f.deal) : 0;
-    f.known = f.n = f.at = f.end = f.begun = f.done = f.next = 0;
-    f.free = a->s.slots;
-    f.last = ~0u;
+    f->first = c->block * a->s.finishers + finisher;
+    f->deal = c->blocks * a->s.finishers;
+    f->count = f->first < jobs ? sy_div_up(jobs - f->first, f->deal) : 0;
+    f->known = f->n = f->at = f->end = f->begun = f->done = f->next = 0;
+    f->free = a->s.slots;
+    f->last = ~0u;
     SY_UNROLL(1)
     for (sy_u32 i = 0; i < a->s.steps; i++)
-        sy_gate_init(c, sy_step_gate(o, &f, i));
+        sy_gate_init(c, sy_step_gate(o, f, i));
     if (a->s.slots)
         sy_fence_loads(c);
     sy_warp_sync(c);
-    if (f.count)
-        f.ahead = sy_co_ask(c, o, sy_quotient(f.first, a->s.by_splits));
+    if (f->count)
+        f->ahead = sy_co_ask(c, o, sy_quotient(f->first, a->s.by_splits));
+}
+
+SY_DEV void sy_co_finish(struct sy_ctx *c, const struct sy_co *o, struct sy_finisher *f)
+{
+    sy_u32 slot = 0;
     SY_UNROLL(1)
-    for (sy_u32 i = 0; i < f.count; i++)
-        if (!sy_co_job(c, o, &f, i, &slot)) {
-            sy_co_abandon_steps(c, o, &f);
+    for (sy_u32 i = 0; i < f->count; i++)
+        if (!sy_co_job(c, o, f, i, &slot)) {
+            sy_co_abandon_steps(c, o, f);
             return;
         }
-    if (c->block == 0 && finisher == 0)
+    if (f->first == 0)
         sy_co_unused(c, o);
 }
 

@@ -19,6 +19,7 @@
 #define SY_RESTRICT __restrict__
 #define SY_UNROLL(n) /* the compiler knows */
 #define SY_BATCH 1u
+#define SY_ASKS_AHEAD(may) (may)
 #define SY_STAGED_COLUMNS 1u
 #define SY_COLUMNS 8u /* two cache lines, and as many vectors as there are registers for */
 

@@ -16,6 +16,7 @@
 #define SY_RESTRICT __restrict__
 #define SY_STRING(x) #x
 #define SY_UNROLL(n) _Pragma(SY_STRING(unroll n))
+#define SY_ASKS_AHEAD(may) 1
 /* Loads of a sum in flight: of BATCH rows, COLUMNS times 16 bytes each. Newer compilers' pairs of
  * fp32 want more registers. */
 #define SY_BATCH 4u

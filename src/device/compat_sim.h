@@ -17,6 +17,7 @@
 #define SY_RESTRICT
 #define SY_UNROLL(n)
 #define SY_BATCH 1u
+#define SY_ASKS_AHEAD(may) (may)
 #define SY_COLUMNS 2u
 #define SY_STAGED_COLUMNS 2u
 

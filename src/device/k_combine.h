@@ -35,27 +35,29 @@ SY_DEV int sy_co_starts(struct sy_ctx *c, struct sy_co *o)
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, value = 0, check = 0;
         int in = p < SY_RANKS(d);
-        if (!sy_wait_epoch(c, o->op, in && begun ? &start[p].value : 0, begun, SY_FAULT_START, p,
-                           &value))
-            return 0;
         if (o->latency) {
+            if (!sy_wait_epoch(c, o->op, in && begun ? &start[p].value : 0, begun, SY_FAULT_START,
+                               p, &value))
+                return 0;
             if (in)
                 o->rows_of[p] = 0;
             continue;
         }
-        if (!sy_wait_epoch(c, o->op, in ? &start[p].check : 0, begun, SY_FAULT_START, p, &check))
+        sy_u8 *peer = in ? d->peers[p] : 0; /* asked for while this warp waits, as is how much */
+        sy_u64 bytes = in ? (sy_u64)extent[p] * a->row_bytes : 0;
+        if (!sy_wait_start(c, o->op, in ? start + p : 0, begun, p, &value, &check))
             return 0;
         if (in && check != a->check) {
             sy_raise(c, o->op, sy_missed(d, SY_FAULT_CHECK, p, &start[p].check));
             good = 0;
         }
         sy_u64 offset = (sy_u64)(value - 1) * SY_REGION_ALIGN;
-        if (in && value && offset + (sy_u64)extent[p] * a->row_bytes > d->heap_bytes) {
+        if (in && value && offset + bytes > d->heap_bytes) {
             sy_raise(c, o->op, sy_missed(d, SY_FAULT_BYTES, p, &start[p].value));
             good = 0;
         }
         if (in)
-            o->rows_of[p] = value && good ? d->peers[p] + offset : 0;
+            o->rows_of[p] = value && good ? peer + offset : 0;
         if (in && good && p == d->rank && sy_co_keeps_own(o))
             o->rows_of[p] = a->x.data;
     }
@@ -90,19 +92,22 @@ SY_DEV void sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     const sy_u32 *live = (const sy_u32 *)SY_ROUTE_AT(&a->r, live_all);
     sy_u32 amount = o->latency ? d->lat_tokens_max : d->tokens_max, ignore;
     int weighed = sy_co_ahead_needed(o) && !SY_PULL(a);
+    sy_u8 *peer = sy_peer_of_lane(c, d);
     for (sy_u32 s = 0; weighed && s < SY_RANKS(d); s++)
         if (!sy_co_wait_weights(c, o, s))
             return;
+    if (!o->latency)
+        sy_fence_publish(c);
+    SY_FOR (p, c, o->latency ? 0 : SY_RANKS(d)) {
+        sy_u8 *heap = p == c->lane ? peer : d->peers[p];
+        sy_put64((sy_u64 *)SY_AT(d, heap, tc_done) + d->rank, sy_word(o->op->epoch, 1u));
+    }
     SY_FOR (s, c, SY_RANKS(d)) {
         sy_signal_add(weigh + s, amount - (weighed ? live[s] : 0));
     }
     if (o->latency) {
         sy_co_check_late(c, o);
         return;
-    }
-    sy_fence_publish(c);
-    SY_FOR (p, c, SY_RANKS(d)) {
-        sy_put64((sy_u64 *)SY_PEER(d, p, tc_done) + d->rank, sy_word(o->op->epoch, 1u));
     }
     for (sy_u32 base = 0; SY_PULL(a) && base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 s = base + c->lane;
@@ -116,11 +121,18 @@ SY_DEV void sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
 SY_DEV void sy_co_start(struct sy_ctx *c, const struct sy_co *o)
 {
     const struct sy_combine_kargs *a = o->a;
-    if (sy_lost(c, &a->d) || !sy_rows_suffice(c, o->op, &a->r, sy_rows_needed(&a->r), a->x.rows))
-        return;
+    /* All asked for before something is waited for. */
+    int stopped = c->lane == 0 && sy_stopped(&a->d);
+    sy_u32 need = SY_ASKS_AHEAD(!stopped) ? sy_rows_needed(&a->r) : 0;
+    sy_u8 *peer = sy_peer_of_lane(c, &a->d);
     if (!o->latency)
         sy_fence_publish(c);
-    sy_op_start(c, o->op, SY_PULL(a) ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0, a->check);
+    if (sy_any(c, stopped) && sy_lost(c, &a->d))
+        return;
+    if (!sy_rows_suffice(c, o->op, &a->r, need, a->x.rows))
+        return;
+    sy_op_start(c, o->op, peer, SY_PULL(a) ? (sy_u32)(a->x_offset / SY_REGION_ALIGN) + 1u : 0,
+                a->check);
 }
 
 SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
@@ -129,6 +141,9 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     const struct sy_shape *s = &a->s;
     sy_u32 finisher = s->pushers + s->signallers;
     struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(SY_TOPK(&a->r)), 0);
+    struct sy_finisher f = {0};
+    /* Latency mode is here before the answer would be; kernels for both lack registers for it. */
+    int early = SY_ASKS_AHEAD(0) && SY_MODE_KNOWN && !o->latency;
     if (c->warp < s->pushers)
         sy_pipe_begin(c, &pipe, s);
     /* Latency mode: the block that has a row last. */
@@ -139,6 +154,8 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
         if (c->lane == 0)
             *o->sh.ready = (sy_u32)ready;
     }
+    if (early && a->receive && c->warp >= finisher)
+        sy_co_finisher(c, o, c->warp - finisher, &f);
     sy_block_sync(c);
     if (!*o->sh.ready)
         return;
@@ -148,8 +165,11 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
         sy_co_push(c, o, &pipe);
     else if (a->send && !SY_PULL(a) && c->warp < finisher)
         sy_co_signal(c, o);
-    else if (a->receive && c->warp >= finisher)
-        sy_co_finish(c, o, c->warp - finisher);
+    else if (a->receive && c->warp >= finisher) {
+        if (!early)
+            sy_co_finisher(c, o, c->warp - finisher, &f);
+        sy_co_finish(c, o, &f);
+    }
 }
 
 SY_DEV void sy_k_combine(struct sy_ctx *c, const struct sy_combine_kargs *a)

@@ -410,7 +410,7 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
         *sh->gave_up = 0;
     }
     if (c->block == 0 && c->warp == (c->warps > 1))
-        sy_op_start(c, op, 1u, a->check);
+        sy_op_start(c, op, sy_peer_of_lane(c, &a->d), 1u, a->check);
     if (c->warp == c->warps - 1) {
         /* Asked for ahead. What kernels that left early have not sent must not seem to have
          * come. */

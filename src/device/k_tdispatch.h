@@ -311,17 +311,31 @@ SY_DEV int sy_td_row(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32
     return sy_place(c, &a->d, &a->r, &a->out, &row, p);
 }
 
+/* What the route says of a source's rows. Asked for before they are waited for. */
+struct sy_from {
+    sy_u32 number, order, row, count; /* orders and rows from the first of them on */
+};
+
+SY_DEV struct sy_from sy_td_from(const struct sy_tdispatch_args *a, sy_u32 number)
+{
+    struct sy_from s;
+    s.number = number;
+    s.order = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base))[number];
+    s.row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[number];
+    s.count = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts))[number];
+    return s;
+}
+
 /* Rows [first, end) of a source, which have arrived. 0: the group is lost. */
-SY_DEV int sy_td_rows(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 source,
+SY_DEV int sy_td_rows(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_from *s,
                       sy_u32 first, sy_u32 end, struct sy_copier *p)
 {
-    sy_u32 order = ((const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base))[source] + first;
-    sy_u32 row = (sy_u32)((const sy_s32 *)SY_ROUTE_AT(&a->r, source_offsets))[source] + first;
+    sy_u32 order = s->order + first, row = s->row + first;
     sy_u32 before = SY_LAYOUT(&a->r) == SY_L_RANK ? first : row; /* rows that count, by capacity */
     struct sy_run run;
     if (sy_by_expert(SY_LAYOUT(&a->r)) || !a->out.direct || a->out.probs.data) {
         for (sy_u32 i = 0; i < end - first; i++)
-            if (!sy_td_row(c, a, source, order + i, row + i, p))
+            if (!sy_td_row(c, a, s->number, order + i, row + i, p))
                 return 0;
         return 1;
     }
@@ -331,7 +345,7 @@ SY_DEV int sy_td_rows(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u3
     run.token = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_token) + order;
     run.side = (const sy_u8 *)SY_OWN(&a->d, td_side) + (sy_u64)order * a->side_bytes;
     run.side_bytes = a->side_bytes;
-    run.source = source;
+    run.source = s->number;
     if (a->out.scales.data)
         sy_run_scales(c, &a->out, &run);
     sy_run_selections(c, &a->out, &run, SY_TOPK(&a->r));
@@ -362,18 +376,18 @@ SY_DEV void sy_td_finish(struct sy_ctx *c, const struct sy_tdispatch_args *a,
     sy_u32 *ticket = (sy_u32 *)SY_MINE(&a->d, ticket) + 1;
     sy_u32 split = SY_WORK(&a->out) ? a->s.splits : 1u, rows = SY_CHUNK_ROWS / split;
     sy_u32 units = sy_td_used(c, a, worker) * SY_RANKS(&a->d) * split;
-    const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     const struct sy_brought tables = {0, 0};
     if (SY_WORK(&a->out))
         sy_fill(c, &a->d, &a->r, &a->out, &tables, worker, workers);
     for (sy_u32 u = sy_take(c, ticket); u < units; u = sy_take(c, ticket)) {
-        sy_u32 part = u / SY_RANKS(&a->d), source = (a->d.rank + u) % SY_RANKS(&a->d);
-        if (!sy_td_await(c, a, op, source, part / split, part % split == 0))
+        sy_u32 part = u / SY_RANKS(&a->d);
+        struct sy_from s = sy_td_from(a, (a->d.rank + u) % SY_RANKS(&a->d));
+        if (!sy_td_await(c, a, op, s.number, part / split, part % split == 0))
             return;
         if (p->slots)
             sy_fence_loads(c);
-        sy_u32 end = sy_min_u32((part + 1) * rows, (sy_u32)counts[source]);
-        if (SY_WORK(&a->out) && part * rows < end && !sy_td_rows(c, a, source, part * rows, end, p))
+        sy_u32 end = sy_min_u32((part + 1) * rows, s.count);
+        if (SY_WORK(&a->out) && part * rows < end && !sy_td_rows(c, a, &s, part * rows, end, p))
             return;
     }
 }
@@ -391,22 +405,22 @@ SY_DEV int sy_td_targets(struct sy_ctx *c, const struct sy_tdispatch_args *a,
     for (sy_u32 base = 0; base < SY_RANKS(d); base += SY_LANES) {
         sy_u32 p = base + c->lane, value = 0, check = 0;
         int in = p < SY_RANKS(d);
-        if (!sy_wait_epoch(c, op, in ? &start[p].value : 0, op->epoch, SY_FAULT_START, p, &value) ||
-            !sy_wait_epoch(c, op, in ? &start[p].check : 0, op->epoch, SY_FAULT_START, p, &check))
+        sy_u8 *peer = in ? d->peers[p] : 0; /* asked for while this warp waits, as is how much */
+        sy_u64 bytes = in ? (sy_u64)extent[p] * SY_ROW_BYTES(&a->out) : 0;
+        if (!sy_wait_start(c, op, in ? start + p : 0, op->epoch, p, &value, &check))
             return 0;
         if (in && check != a->check) {
             sy_raise(c, op, sy_missed(d, SY_FAULT_CHECK, p, &start[p].check));
             good = 0;
         }
         sy_u64 offset = (sy_u64)(value - 1) * SY_REGION_ALIGN;
-        if (in && good &&
-            (value == 0 || offset + (sy_u64)extent[p] * SY_ROW_BYTES(&a->out) > d->heap_bytes)) {
+        if (in && good && (value == 0 || offset + bytes > d->heap_bytes)) {
             sy_raise(c, op, sy_missed(d, SY_FAULT_BYTES, p, &start[p].value));
             good = 0;
         }
         if (in && good) {
-            target[p].rows = d->peers[p] + offset;
-            target[p].side = (sy_u8 *)SY_PEER(d, p, td_side);
+            target[p].rows = peer + offset;
+            target[p].side = (sy_u8 *)SY_AT(d, peer, td_side);
         }
     }
     return !sy_any(c, !good);
@@ -426,10 +440,12 @@ SY_DEV void sy_k_tdispatch(struct sy_ctx *c, const struct sy_tdispatch_args *a)
             sy_td_push_ahead(c, a, &pipe);
         }
         if (c->warp == s->pushers) {
-            int ready = !sy_lost(c, &a->d) &&
-                        sy_rows_suffice(c, &op, &a->r, sy_rows_needed(&a->r), a->out.rows_have);
+            sy_u8 *peer = sy_peer_of_lane(c, &a->d); /* these two beside the stop word */
+            sy_u32 need = SY_ASKS_AHEAD(!sy_stopped(&a->d)) ? sy_rows_needed(&a->r) : 0;
+            int ready =
+                !sy_lost(c, &a->d) && sy_rows_suffice(c, &op, &a->r, need, a->out.rows_have);
             if (ready && c->block == 0)
-                sy_op_start(c, &op, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
+                sy_op_start(c, &op, peer, (sy_u32)(a->area / SY_REGION_ALIGN) + 1u, a->check);
             ready = ready && sy_td_targets(c, a, &op, sh.target);
             if (c->lane == 0)
                 *sh.ready = (sy_u32)ready;

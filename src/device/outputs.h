@@ -179,11 +179,16 @@ SY_DEV void sy_place_probs(struct sy_ctx *c, const struct sy_outputs *o, const s
     }
 }
 
-/* Layouts by token: id and weight of selection k, local expert e or -1. Per lane. */
-SY_DEV void sy_place_selection(const struct sy_outputs *o, sy_u32 row, sy_u32 k, sy_s32 e,
-                               const float *weight)
+/* A weight that came with a row, or 0 if none did. Asked for whether its expert is here or not:
+ * that would mean to wait for the id first. */
+SY_DEV float sy_come_weight(const struct sy_outputs *o, const float *weight)
 {
-    float w = o->weighted && e >= 0 ? sy_bits_f32(sy_get32(weight)) : 0.0f;
+    return o->weighted ? sy_bits_f32(sy_get32(weight)) : 0.0f;
+}
+
+/* Layouts by token: id and weight of selection k, local expert e or -1. Per lane. */
+SY_DEV void sy_place_selection(const struct sy_outputs *o, sy_u32 row, sy_u32 k, sy_s32 e, float w)
+{
     if (o->ids.data) {
         sy_u8 *to = sy_out_at(&o->ids, row) + (sy_s64)k * o->ids.stride1;
         if (o->ids.wide)
@@ -192,14 +197,15 @@ SY_DEV void sy_place_selection(const struct sy_outputs *o, sy_u32 row, sy_u32 k,
             *(sy_s32 *)to = e;
     }
     if (o->weights.data)
-        *(float *)(sy_out_at(&o->weights, row) + (sy_s64)k * o->weights.stride1) = w;
+        *(float *)(sy_out_at(&o->weights, row) + (sy_s64)k * o->weights.stride1) = e < 0 ? 0 : w;
 }
 
 SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,
                                 const struct sy_arrival *a, sy_u32 topk)
 {
     SY_FOR (k, c, o->ids.data || o->weights.data ? topk : 0) {
-        sy_place_selection(o, a->row, k, a->sel[k], a->weights + k);
+        float w = sy_come_weight(o, a->weights + k);
+        sy_place_selection(o, a->row, k, a->sel[k], w);
     }
 }
 
@@ -329,10 +335,26 @@ SY_DEV void sy_run_scales(struct sy_ctx *c, const struct sy_outputs *o, const st
 SY_DEV void sy_run_selections(struct sy_ctx *c, const struct sy_outputs *o,
                               const struct sy_run *run, sy_u32 topk)
 {
-    SY_FOR (i, c, o->ids.data || o->weights.data ? run->n * topk : 0) {
-        sy_u32 n = i / topk, k = i - n * topk;
-        const sy_u8 *side = run->side + (sy_u64)n * run->side_bytes + o->scale_words * 4u;
-        sy_place_selection(o, run->row + n, k, run->sel[i], (const float *)side + k);
+    const sy_u8 *weights = run->side + o->scale_words * 4u;
+    sy_u32 all = o->ids.data || o->weights.data ? run->n * topk : 0;
+    for (sy_u32 first = c->lane; first < all; first += SY_RUN_BATCH * SY_LANES) {
+        sy_s32 e[SY_RUN_BATCH] = {0};
+        float w[SY_RUN_BATCH] = {0};
+        SY_UNROLL(4)
+        for (sy_u32 j = 0; j < SY_RUN_BATCH; j++) {
+            sy_u32 i = first + j * SY_LANES, n = i / topk;
+            const sy_u8 *side = weights + (sy_u64)n * run->side_bytes;
+            if (i >= all)
+                continue;
+            e[j] = run->sel[i];
+            w[j] = sy_come_weight(o, (const float *)side + (i - n * topk));
+        }
+        SY_UNROLL(4)
+        for (sy_u32 j = 0; j < SY_RUN_BATCH; j++) {
+            sy_u32 i = first + j * SY_LANES, n = i / topk;
+            if (i < all)
+                sy_place_selection(o, run->row + n, i - n * topk, e[j], w[j]);
+        }
     }
     SY_FOR (i, c, o->src.data ? run->n : 0) {
         sy_s32 *to = (sy_s32 *)sy_out_at(&o->src, run->row + i);

@@ -41,6 +41,8 @@
  *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be
  * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
  * clock     sy_now_ns; sy_pause: nothing to do, let others run
+ * ahead     SY_ASKS_AHEAD(may)  is something loaded here that may turn out to be of no use, as the
+ *                            group is lost? Everywhere but on GPUs only if it surely is of use
  * numbers   struct sy_acc: eight fp32 values (F32: four); see the functions
  *           sy_amax_bf16     largest absolute of eight BF16 values, as bits: what is not finite
  *                            counts as larger than all else;  sy_acc_amax  of what is finite
@@ -105,8 +107,10 @@
 #endif
 #ifdef SY_CONST_LATENCY
 #define SY_LATENCY(r) ((sy_u32)(SY_CONST_LATENCY))
+#define SY_MODE_KNOWN 1
 #else
 #define SY_LATENCY(r) ((r)->latency)
+#define SY_MODE_KNOWN 0
 #endif
 #ifdef SY_CONST_BOOKS
 #define SY_BOOKS(d) ((sy_u32)(SY_CONST_BOOKS))

@@ -157,6 +157,21 @@ SY_DEV struct sy_fault_record sy_missed(const struct sy_dev *d, sy_u32 what, sy_
     return f;
 }
 
+/* One turn of a wait that is not over, for a word that this lane waits for (NULL: it does not).
+ * 0: leave. */
+SY_DEV int sy_wait_on(struct sy_ctx *c, const struct sy_op *op, const void *word, sy_u64 expected,
+                      sy_u64 seen, sy_u32 what, sy_u32 culprit, sy_u32 *spins, sy_u64 *since)
+{
+    int go = sy_still(c, op, spins, since);
+    if (go == 2 && word) {
+        struct sy_fault_record f = sy_missed(op->d, what, culprit, word);
+        f.expected = expected;
+        f.seen = seen;
+        sy_raise(c, op, f);
+    }
+    return go == 1;
+}
+
 /* Until the counter, the same for all lanes, has reached `target`. */
 SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 *word,
                          sy_u32 target, sy_u32 what, sy_u32 culprit)
@@ -168,20 +183,19 @@ SY_DEV int sy_wait_count(struct sy_ctx *c, const struct sy_op *op, const sy_u32 
         seen = sy_bcast(c, seen, 0);
         if ((sy_s32)(seen - target) >= 0)
             break;
-        int go = sy_still(c, op, &spins, &since);
-        if (go == 1)
-            continue;
-        if (go == 2 && c->lane == 0) {
-            struct sy_fault_record f = sy_missed(op->d, what, culprit, word);
-            f.expected = target;
-            f.seen = seen;
-            sy_raise(c, op, f);
-        }
-        return 0;
+        if (!sy_wait_on(c, op, c->lane == 0 ? word : 0, target, seen, what, culprit, &spins,
+                        &since))
+            return 0;
     }
     sy_peek(word); /* what the counter stands for is to be seen by all lanes */
     sy_warp_sync(c);
     return 1;
+}
+
+/* Is the word's epoch still before `epoch`? */
+SY_DEV int sy_before(sy_u64 word, sy_u64 epoch)
+{
+    return (sy_s32)((sy_u32)(word >> 32) - (sy_u32)epoch) < 0;
 }
 
 /* Until each lane's word (NULL: none) carries an epoch that is `epoch` or later; *value: its lower
@@ -196,20 +210,12 @@ SY_DEV int sy_wait_word(struct sy_ctx *c, const struct sy_op *op, const sy_u64 *
         int late = 0;
         if (word) {
             seen = sy_glance64(word);
-            late = (sy_s32)((sy_u32)(seen >> 32) - (sy_u32)epoch) < 0;
+            late = sy_before(seen, epoch);
         }
         if (!sy_any(c, late))
             break;
-        int go = sy_still(c, op, &spins, &since);
-        if (go == 1)
-            continue;
-        if (go == 2 && late) {
-            struct sy_fault_record f = sy_missed(op->d, what, culprit, word);
-            f.expected = epoch;
-            f.seen = seen;
-            sy_raise(c, op, f);
-        }
-        return 0;
+        if (!sy_wait_on(c, op, late ? word : 0, epoch, seen, what, culprit, &spins, &since))
+            return 0;
     }
     *value = (sy_u32)seen;
     return 1;
@@ -236,7 +242,7 @@ SY_DEV int sy_wait_words(struct sy_ctx *c, const struct sy_op *op, const sy_u64 
         }
         SY_UNROLL(16)
         for (sy_u32 i = 0; i < 2 * SY_WORDS; i++)
-            late |= (sy_s32)((sy_u32)(seen[i] >> 32) - (sy_u32)epoch) < 0 ? 1u << i : 0;
+            late |= sy_before(seen[i], epoch) ? 1u << i : 0;
         if (!sy_any(c, late != 0))
             break;
         int go = sy_still(c, op, &spins, &since);
@@ -352,17 +358,53 @@ SY_DEV const struct sy_start *sy_starts(const struct sy_dev *d, sy_u32 channel, 
     return (const struct sy_start *)SY_OWN(d, start) + sy_start_copy(d, channel, epoch);
 }
 
+/* The heap of the rank with this lane's number, asked for before it is needed. Per lane. */
+SY_DEV sy_u8 *sy_peer_of_lane(const struct sy_ctx *c, const struct sy_dev *d)
+{
+    return c->lane < SY_RANKS(d) ? d->peers[c->lane] : 0;
+}
+
 /* Says to all ranks: this rank has begun, here is its word. By one warp of the launch. Whoever lets
- * peers read what earlier launches wrote puts a sy_fence_publish() before it. */
-SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u32 value, sy_u32 check)
+ * peers read what earlier launches wrote puts a sy_fence_publish() before it. peer: see above. */
+SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u8 *peer, sy_u32 value,
+                        sy_u32 check)
 {
     const struct sy_dev *d = op->d;
     sy_u32 slot = sy_start_copy(d, op->channel, op->epoch) + d->rank;
     SY_FOR (p, c, SY_RANKS(d)) {
-        struct sy_start *to = (struct sy_start *)SY_PEER(d, p, start) + slot;
+        sy_u8 *heap = p == c->lane ? peer : d->peers[p];
+        struct sy_start *to = (struct sy_start *)SY_AT(d, heap, start) + slot;
         sy_put64(&to->check, sy_word(op->epoch, check));
         sy_put64(&to->value, sy_word(op->epoch, value));
     }
+}
+
+/* Until both words of a rank's start have come (NULL: none to wait for); what it had published
+ * before them is to be seen. Per lane. */
+SY_DEV int sy_wait_start(struct sy_ctx *c, const struct sy_op *op, const struct sy_start *start,
+                         sy_u64 epoch, sy_u32 rank, sy_u32 *value, sy_u32 *check)
+{
+    sy_u32 spins = 0;
+    sy_u64 since = 0, word = 0, other = 0;
+    for (;;) {
+        int late = 0;
+        if (start) {
+            other = sy_glance64(&start->check); /* the two loads do not wait for each other */
+            word = sy_glance64(&start->value);
+            late = sy_before(word, epoch) || sy_before(other, epoch);
+        }
+        if (!sy_any(c, late))
+            break;
+        if (!sy_wait_on(c, op, late ? &start->value : 0, epoch, word, SY_FAULT_START, rank, &spins,
+                        &since))
+            return 0;
+    }
+    if (start)
+        word = sy_peek64(&start->value);
+    sy_warp_sync(c);
+    *value = (sy_u32)word;
+    *check = (sy_u32)other;
+    return 1;
 }
 
 /* Called by all warps of a block when their roles are over, in bounded time. Returns 1 to warp 0 of
