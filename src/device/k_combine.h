@@ -141,7 +141,7 @@ SY_DEV void sy_co_roles(struct sy_ctx *c, struct sy_co *o)
     const struct sy_shape *s = &a->s;
     sy_u32 finisher = s->pushers + s->signallers;
     struct sy_pipe pipe = sy_pipe_of(c, &o->sh, s, SY_C_FAN(SY_TOPK(&a->r)), 0);
-    struct sy_finisher f = {0};
+    struct sy_finisher f = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {{0, 0, 0, 0}}}};
     /* Latency mode is here before the answer would be; kernels for both lack registers for it. */
     int early = SY_ASKS_AHEAD(0) && SY_MODE_KNOWN && !o->latency;
     if (c->warp < s->pushers)
