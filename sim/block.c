@@ -20,6 +20,7 @@ void sim_warp_init(struct sim_warp *w, uint32_t rank, uint32_t slot)
     sim_clock_init(&w->soon);
     sim_clock_init(&w->soon_rank);
     sim_clock_init(&w->over);
+    sim_clock_init(&w->fenced);
     sim_stores_join(w);
 }
 
@@ -29,6 +30,7 @@ void sim_warp_free(struct sim_warp *w)
     sim_clock_free(&w->soon);
     sim_clock_free(&w->soon_rank);
     sim_clock_free(&w->over);
+    sim_clock_free(&w->fenced);
     sim_snap_drop(w->released);
     sim_snap_drop(w->released_rank);
     sim_snap_drop(w->released_over);
@@ -43,6 +45,7 @@ void sim_warp_begin(struct sim_warp *w, const struct sim_clock *seen, const stru
     sim_clock_clear(&w->soon_rank);
     w->count++;
     sim_clock_set(&w->seen, w->slot, w->count);
+    sim_clock_copy(&w->fenced, &w->seen);
     sim_snap_put(&w->released, NULL);
     sim_snap_put(&w->released_rank, NULL);
     sim_snap_put(&w->released_over, NULL);

@@ -216,6 +216,26 @@ static void copy_undefined(void *to, const void *from, uint32_t bytes)
         t[i].flags |= f[i].flags & SIM_UNDEFINED;
 }
 
+/* What a warp has acquired, its bulk loads see behind a fence for loads only. */
+static void check_loadable(struct sim_warp *w, const uint8_t *from, uint32_t bytes)
+{
+    const struct sim_cell *cell = sim_cell_of(from);
+    for (uint32_t i = 0; i < bytes / 4; i++)
+        if (cell[i].write_slot && !(cell[i].flags & SIM_AGREED) &&
+            cell[i].write_count > sim_clock_get(&w->fenced, cell[i].write_slot)) {
+            misuse(from + 4 * i, "a bulk load of what was acquired without a fence for loads");
+            return;
+        }
+}
+
+void sy_sim_fence_loads(void)
+{
+    struct sim_warp *w = sim_warp_now;
+    sim_event("fence for loads", NULL, 0);
+    if (!SIM_PLANTED(NO_LOAD_FENCE))
+        sim_clock_copy(&w->fenced, &w->seen);
+}
+
 void sy_sim_load_bulk(sy_u64 *gate, void *stage, const void *from, sy_u32 bytes)
 {
     struct sim_warp *w = sim_warp_now;
@@ -229,6 +249,7 @@ void sy_sim_load_bulk(sy_u64 *gate, void *stage, const void *from, sy_u32 bytes)
     sim_must_be_inside(from);
     sim_land_seen(w, from, bytes);
     sim_note_read(w, from, bytes, SIM_BY_BULK, w->slot + 3, w->loads);
+    check_loadable(w, from, bytes);
     sim_note_write(w, stage, bytes, SIM_BY_BULK, w->slot + 3, w->loads);
     copy_undefined(stage, from, bytes);
     b = begin(stage, from, bytes);

@@ -186,6 +186,7 @@ struct sim_warp {
     struct sim_clock seen;            /* may be read */
     struct sim_clock soon_rank, soon; /* ... after a fence, for the rank or for all */
     struct sim_clock over;            /* may be overwritten, but not read */
+    struct sim_clock fenced;          /* may be loaded in bulk */
     struct sim_snap *released, *released_rank, *released_over;
     uint32_t bulk_seen[SIM_WARPS_MAX]; /* counts that a bulk copy may read, by warp of the block */
     struct sim_buffer buffer;

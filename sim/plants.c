@@ -58,6 +58,7 @@ static const struct sim_plant plants[] = {
     {31, "early-talker",
      "the block that only talks counts records before others have zeroed what they count into",
      SIM_WORLD},
+    {32, "no-load-fence", "no fence between what was acquired and the bulk loads of it", SIM_WORLD},
 };
 
 const struct sim_plant *sim_plant_at(int number)

@@ -9,6 +9,8 @@
 #include "engine.h"
 #include "system.h"
 
+int sy_sim_asks_ahead;
+
 /* What the routes of a rank should be; few. */
 struct truth_at {
     const void *memory;
@@ -169,6 +171,7 @@ struct sim_result sim_world_run(uint64_t seed, const struct sim_wish *wish)
     struct sim_world w = {0};
     struct sim_result result = {0};
     w.s = sim_scenario_make(seed, wish);
+    sy_sim_asks_ahead = w.s->fault == SIM_NO_FAULT;
     open_world(&w);
     live(&w);
     if (!sim_violation.check)

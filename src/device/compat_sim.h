@@ -17,7 +17,9 @@
 #define SY_RESTRICT
 #define SY_UNROLL(n)
 #define SY_BATCH 1u
-#define SY_ASKS_AHEAD(may) (may)
+/* Without faults no group is lost: as on GPUs. */
+extern int sy_sim_asks_ahead;
+#define SY_ASKS_AHEAD(may) (sy_sim_asks_ahead || (may))
 #define SY_COLUMNS 2u
 #define SY_STAGED_COLUMNS 2u
 
@@ -60,7 +62,8 @@ enum {
     SY_PLANT_UNMAPPED_PEER = 28,
     SY_PLANT_NULL_TABLE = 29,
     SY_PLANT_ONE_BOOK = 30,
-    SY_PLANT_EARLY_TALKER = 31
+    SY_PLANT_EARLY_TALKER = 31,
+    SY_PLANT_NO_LOAD_FENCE = 32
 };
 extern int sy_sim_plant; /* which; 0: none */
 #define SY_PLANT(name) (sy_sim_plant == SY_PLANT_##name)
@@ -82,6 +85,7 @@ sy_u32 sy_sim_exchange(sy_u32 *p, sy_u32 v);
 void sy_sim_max64(sy_u64 *p, sy_u64 v);
 void sy_sim_signal(sy_u32 *p, sy_u32 v);
 void sy_sim_fence(enum sy_sim_reach reach);
+void sy_sim_fence_loads(void);
 void sy_sim_get(void *to, const void *p, sy_u32 bytes);
 void sy_sim_put(void *p, const void *from, sy_u32 bytes);
 void sy_sim_gate_init(sy_u64 *gate);
@@ -250,6 +254,7 @@ SY_DEV void sy_fence_bulk(struct sy_ctx *c)
 SY_DEV void sy_fence_loads(struct sy_ctx *c)
 {
     (void)c;
+    sy_sim_fence_loads();
 }
 
 /* --- 16 bytes ------------------------------------------------------------------------------- */

@@ -110,7 +110,7 @@
 #define SY_MODE_KNOWN 1
 #else
 #define SY_LATENCY(r) ((r)->latency)
-#define SY_MODE_KNOWN 0
+#define SY_MODE_KNOWN (SY_LANES == 1u) /* one lane does not care */
 #endif
 #ifdef SY_CONST_BOOKS
 #define SY_BOOKS(d) ((sy_u32)(SY_CONST_BOOKS))

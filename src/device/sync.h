@@ -157,8 +157,8 @@ SY_DEV struct sy_fault_record sy_missed(const struct sy_dev *d, sy_u32 what, sy_
     return f;
 }
 
-/* One turn of a wait that is not over, for a word that this lane waits for (NULL: it does not).
- * 0: leave. */
+/* One turn of a wait that is not over, for a word that this lane waits for (NULL: it does not). All
+ * lanes come. 0: leave. */
 SY_DEV int sy_wait_on(struct sy_ctx *c, const struct sy_op *op, const void *word, sy_u64 expected,
                       sy_u64 seen, sy_u32 what, sy_u32 culprit, sy_u32 *spins, sy_u64 *since)
 {
@@ -379,8 +379,8 @@ SY_DEV void sy_op_start(struct sy_ctx *c, const struct sy_op *op, sy_u8 *peer, s
     }
 }
 
-/* Until both words of a rank's start have come (NULL: none to wait for); what it had published
- * before them is to be seen. Per lane. */
+/* Until both words of each lane's rank's start have come (NULL: none to wait for); what those ranks
+ * had published before is to be seen. All lanes come. */
 SY_DEV int sy_wait_start(struct sy_ctx *c, const struct sy_op *op, const struct sy_start *start,
                          sy_u64 epoch, sy_u32 rank, sy_u32 *value, sy_u32 *check)
 {
@@ -395,7 +395,9 @@ SY_DEV int sy_wait_start(struct sy_ctx *c, const struct sy_op *op, const struct 
         }
         if (!sy_any(c, late))
             break;
-        if (!sy_wait_on(c, op, late ? &start->value : 0, epoch, word, SY_FAULT_START, rank, &spins,
+        int first = sy_before(word, epoch);
+        const sy_u64 *missed = !late ? 0 : first ? &start->value : &start->check;
+        if (!sy_wait_on(c, op, missed, epoch, first ? word : other, SY_FAULT_START, rank, &spins,
                         &since))
             return 0;
     }
