@@ -372,7 +372,6 @@ SY_DEV void sy_co_finisher(struct sy_ctx *c, const struct sy_co *o, sy_u32 finis
     SY_UNROLL(1)
     for (sy_u32 i = 0; i < a->s.steps; i++)
         sy_gate_init(c, sy_step_gate(o, f, i));
-    sy_warp_sync(c);
     if (f->count)
         f->ahead = sy_co_ask(c, o, sy_quotient(f->first, a->s.by_splits));
 }
@@ -382,7 +381,7 @@ SY_DEV void sy_co_finish(struct sy_ctx *c, const struct sy_co *o, struct sy_fini
     sy_u32 slot = 0;
     if (o->a->s.slots) /* behind the barrier: peers' rows are loaded in bulk */
         sy_fence_loads(c);
-    sy_warp_sync(c);
+    sy_warp_sync(c); /* gates are ready as well */
     SY_UNROLL(1)
     for (sy_u32 i = 0; i < f->count; i++)
         if (!sy_co_job(c, o, f, i, &slot)) {

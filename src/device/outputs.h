@@ -197,7 +197,7 @@ SY_DEV void sy_place_selection(const struct sy_outputs *o, sy_u32 row, sy_u32 k,
             *(sy_s32 *)to = e;
     }
     if (o->weights.data)
-        *(float *)(sy_out_at(&o->weights, row) + (sy_s64)k * o->weights.stride1) = e < 0 ? 0 : w;
+        *(float *)(sy_out_at(&o->weights, row) + (sy_s64)k * o->weights.stride1) = e < 0 ? 0.0f : w;
 }
 
 SY_DEV void sy_place_selections(struct sy_ctx *c, const struct sy_outputs *o,

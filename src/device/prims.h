@@ -41,8 +41,8 @@
  *           SY_STORE_WAIT_DONE(c, n)  all but the last n batches are where they should be
  * pacing    sy_pace_begin, sy_pace_wait  keep an interval between this warp's stores
  * clock     sy_now_ns; sy_pause: nothing to do, let others run
- * ahead     SY_ASKS_AHEAD(may)  is something loaded here that may turn out to be of no use, as the
- *                            group is lost? Everywhere but on GPUs only if it surely is of use
+ * ahead     SY_ASKS_AHEAD(may)  is something loaded here that is of no use if the group is lost?
+ *                            On GPUs, and where no group is lost; elsewhere if it may be loaded
  * numbers   struct sy_acc: eight fp32 values (F32: four); see the functions
  *           sy_amax_bf16     largest absolute of eight BF16 values, as bits: what is not finite
  *                            counts as larger than all else;  sy_acc_amax  of what is finite
