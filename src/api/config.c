@@ -153,6 +153,7 @@ static sy_status describe_machine(struct sy_plan *plan, const sy_group_config *c
     SY_NEED(c->sms <= look.sms, "sms %d: the GPU has %d", (int)c->sms, (int)look.sms);
     m->lanes = 32;
     m->bulk = look.sm >= 90;
+    m->pace = (uint32_t)plan->params.pace;
     plan->gpu = look.uuid;
     plan->gpu_sms = (uint32_t)look.sms;
     m->blocks_max = (uint32_t)(c->sms ? c->sms : look.sms);
@@ -213,7 +214,7 @@ void sy_plan_close(struct sy_plan *plan)
 /* --- agreement ------------------------------------------------------------------------------ */
 
 /* What must be equal on all ranks, by name. Defaults are filled in, whatever the modes. */
-enum { SAME = 22 };
+enum { SAME = 23 };
 
 static const char *const same_names[SAME] = {"library version",
                                              "engine",
@@ -232,6 +233,7 @@ static const char *const same_names[SAME] = {"library version",
                                              "timeout_ns",
                                              "SY_COMBINE_PATH",
                                              "SY_ROUTE_WORDS",
+                                             "SY_PACE",
                                              "SY_HEAP",
                                              "ranks",
                                              "heap layout",
@@ -261,6 +263,7 @@ static void same_values(const struct sy_plan *plan, uint64_t v[SAME])
         plan->timeout_ns,
         (uint64_t)plan->params.combine_path,
         (uint64_t)plan->params.route_words,
+        (uint64_t)plan->params.pace,
         (uint64_t)plan->params.heap,
         m->ranks,
         plan->heap.bytes,

@@ -4,30 +4,22 @@
 #include <string.h>
 
 #include "group.h"
-#include "rt/cuda_engine.h"
 
 struct sy_probe {
     sy_group *group;
     sy_event *done; /* behind the last launch */
-    int32_t clock_khz;
 };
 
 sy_status sy_probe_open(sy_group *group, struct sy_probe **out)
 {
     struct sy_probe *probe;
-    struct sy_cuda_look look;
-    sy_status status = SY_OK;
+    sy_status status;
     SY_NEED(group && out, "sy_probe_open: NULL");
     probe = sy_zalloc(sizeof *probe);
     if (!probe)
         return sy_fail(SY_NO_MEMORY, "a probe");
     probe->group = group;
-    if (group->plan.engine == SY_ENGINE_CUDA) {
-        status = sy_cuda_look(group->plan.rank, &look);
-        probe->clock_khz = look.clock_khz;
-    }
-    if (status == SY_OK)
-        status = group->rt->ops->event_create(group->rt, 0, &probe->done);
+    status = group->rt->ops->event_create(group->rt, 0, &probe->done);
     if (status != SY_OK)
         sy_os->free(probe);
     else
@@ -65,11 +57,10 @@ static sy_status place_of(const sy_group *group, const void *memory, uint64_t by
     return SY_OK;
 }
 
-/* Of a warp, in cycles per KiB, times 16. */
-static uint32_t pace_of(const struct sy_probe *probe, const struct sy_probe_copies *c)
+/* Of a warp, in ns per KiB, times 16. */
+static uint32_t pace_of(const struct sy_probe_copies *c)
 {
-    double ns = c->gbps > 0 ? (double)c->blocks * c->warps * 1024 / c->gbps : 0;
-    return (uint32_t)(ns * probe->clock_khz * 1e-6 * 16);
+    return c->gbps > 0 ? (uint32_t)((double)c->blocks * c->warps * 1024 / c->gbps * 16) : 0;
 }
 
 sy_status sy_probe_copies(struct sy_probe *probe, const struct sy_probe_copies *c,
@@ -101,7 +92,7 @@ sy_status sy_probe_copies(struct sy_probe *probe, const struct sy_probe_copies *
     a.area_pieces = (uint32_t)(c->area_bytes / c->piece_bytes);
     a.pieces = (uint32_t)c->pieces;
     a.piece_bytes = (uint32_t)c->piece_bytes;
-    a.pace = pace_of(probe, c);
+    a.pace = pace_of(c);
     a.load = c->load != 0;
     return launch(probe, stream, SY_KERNEL_probe, &grid, &a, sizeof a);
 }

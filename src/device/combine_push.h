@@ -189,8 +189,7 @@ SY_DEV int sy_co_send(struct sy_ctx *c, const struct sy_co *o, struct sy_pipe *p
     const sy_u8 *row = token == SY_NOTHING_SENT ? 0 : sy_co_make(c, o, p, at_stage);
     for (sy_u32 at = 0; row && at < s->bytes; at += a->s.piece_bytes) {
         sy_u32 bytes = sy_min_u32(a->s.piece_bytes, s->bytes - at);
-        if (a->s.pace && source != a->d.rank)
-            sy_pace_wait(&p->pace, bytes * a->s.pace >> 14);
+        sy_pipe_pace(p, &a->s, source != a->d.rank ? bytes : 0);
         sy_store_bulk(c, (sy_u8 *)s->to + at, row + at, bytes);
     }
     sy_store_commit(c);

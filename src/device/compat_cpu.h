@@ -332,15 +332,15 @@ struct sy_pace {
     sy_u64 next;
 };
 
-SY_DEV void sy_pace_begin(struct sy_pace *p, sy_u64 cycles)
+SY_DEV void sy_pace_begin(struct sy_pace *p, sy_u64 ns)
 {
     (void)p;
-    (void)cycles;
+    (void)ns;
 }
-SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u64 cycles)
+SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u64 ns)
 {
     (void)p;
-    (void)cycles;
+    (void)ns;
 }
 
 /* --- clock ---------------------------------------------------------------------------------- */

@@ -446,29 +446,33 @@ SY_DEV void sy_store_commit(struct sy_ctx *c)
 
 /* --- pacing --------------------------------------------------------------------------------- */
 struct sy_pace {
-    sy_u64 next; /* SM clock at which the next store may go */
+    sy_u64 next; /* when the next store may go */
 };
 
-SY_DEV void sy_pace_begin(struct sy_pace *p, sy_u32 cycles)
+/* Not the SM's clock, which is slower under load than the driver says. */
+SY_DEV sy_u64 sy_timer(void)
 {
-    p->next = (sy_u64)clock64() + cycles;
+    sy_u64 t;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
+    return t;
 }
-SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u32 cycles)
+SY_DEV void sy_pace_begin(struct sy_pace *p, sy_u64 ns)
 {
-    sy_u64 now = (sy_u64)clock64();
-    sy_u64 credit = 4ull * cycles;
+    p->next = sy_timer() + ns;
+}
+SY_DEV void sy_pace_wait(struct sy_pace *p, sy_u64 ns)
+{
+    sy_u64 now = sy_timer(), credit = 4u * ns;
     while (now < p->next)
-        now = (sy_u64)clock64();
-    p->next = (p->next + credit < now ? now - credit : p->next) + cycles;
+        now = sy_timer();
+    p->next = (p->next + credit < now ? now - credit : p->next) + ns;
 }
 
 /* --- clock ---------------------------------------------------------------------------------- */
 SY_DEV sy_u64 sy_now_ns(struct sy_ctx *c)
 {
-    sy_u64 t;
     (void)c;
-    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
-    return t;
+    return sy_timer();
 }
 SY_DEV void sy_pause(struct sy_ctx *c)
 {

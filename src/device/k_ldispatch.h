@@ -44,7 +44,6 @@ struct sy_ld_shared {
     sy_u8 *tail;             /* what travels behind the row                 */
     sy_u8 *row;
     sy_u8 *copiers; /* receiving: for the warps that take rows */
-    struct sy_pace pace;
 };
 
 SY_DEV struct sy_ld_shared sy_ld_carve(struct sy_ctx *c, const struct sy_ldispatch_args *a)
@@ -255,8 +254,6 @@ SY_DEV void sy_ld_send(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
     sy_u32 fan = *sh->fan, shift = fan ? (d->rank + token) % fan : 0;
     if (c->warp < fan || c->warp == 0)
         sy_ld_route(c, a, sh, token, fan, shift);
-    if (a->s.pace)
-        sy_pace_wait(&sh->pace, 0);
     for (sy_u32 i = c->warp; i < fan; i += c->warps) {
         const struct sy_dst *to = sh->dst + (i + shift < fan ? i + shift : i + shift - fan);
         sy_u8 *heap = sh->peers[to->rank];
@@ -396,7 +393,6 @@ SY_DEV void sy_ld_begin(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
 {
     sy_u32 counters = 2 * SY_RANKS(&a->d) + a->d.experts, helpers = c->warps > 1 ? c->warps - 1 : 1;
     sy_u32 helper = (c->warps > 1 ? c->warp - 1 : 0) * SY_LANES + c->lane;
-    sy_pace_begin(&sh->pace, c->block * (SY_ROW_BYTES(&a->out) * a->s.pace >> 14));
     if (c->warp == sy_ld_loader(c))
         sy_gate_init(c, sh->gate);
     if (c->warp == 0 && c->warps > 1)

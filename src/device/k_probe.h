@@ -22,11 +22,12 @@ SY_DEV void sy_probe_store(struct sy_ctx *c, const struct sy_probe_args *a, cons
                            sy_u8 *stage, sy_u32 worker, sy_u32 workers)
 {
     struct sy_pace pace;
+    sy_u64 interval = (sy_u64)a->piece_bytes * a->pace >> 14;
     sy_u32 n = 0;
-    sy_pace_begin(&pace, (a->piece_bytes * a->pace >> 14) * worker / workers);
+    sy_pace_begin(&pace, interval * worker / workers);
     for (sy_u32 i = worker; i < a->pieces; i += workers, n++) {
         if (a->pace)
-            sy_pace_wait(&pace, a->piece_bytes * a->pace >> 14);
+            sy_pace_wait(&pace, interval);
         sy_store_bulk(c, sy_probe_at(a, worker, n, i),
                       SY_STAGED(stage, from + (sy_u64)i * a->piece_bytes % a->source_bytes),
                       a->piece_bytes);

@@ -145,14 +145,15 @@ SY_DEV void sy_td_send(struct sy_ctx *c, const struct sy_tdispatch_args *a, stru
         sy_td_send_side(c, a, p, dst, fan, sy_stage_side(p, s), s->part);
     for (sy_u32 base = 0; base < fan; base += SY_LANES) {
         sy_u32 j = base + c->lane, i = begin + j < fan ? begin + j : begin + j - fan;
-        sy_u32 lanes = sy_min_u32(SY_LANES, fan - base);
+        sy_u32 leaves = 0; /* to how many peers the row goes */
         sy_u8 *to = 0;
         if (j < fan)
             to = p->target[dst[i].rank].rows + (sy_u64)dst[i].row * SY_ROW_BYTES(&a->out) + first;
+        if (a->s.pace)
+            sy_count_lower(c, j < fan && dst[i].rank != a->d.rank, &leaves);
         for (sy_u32 at = 0; at < all; at += a->s.piece_bytes) {
             sy_u32 bytes = sy_min_u32(a->s.piece_bytes, all - at);
-            if (a->s.pace)
-                sy_pace_wait(&p->pace, lanes * bytes * a->s.pace >> 14);
+            sy_pipe_pace(p, &a->s, leaves * bytes);
             sy_store_bulk_each(c, to ? to + at : 0, row + at, bytes);
         }
     }

@@ -102,8 +102,16 @@ SY_DEV void sy_pipe_begin(struct sy_ctx *c, struct sy_pipe *p, const struct sy_s
     for (sy_u32 i = 0; i < s->stages; i++)
         sy_gate_init(c, (sy_gate *)(p->stage + (sy_u64)i * s->stage_bytes));
     /* Warps of all blocks spread their first stores over one interval. */
-    sy_u32 warp = c->block * s->pushers + c->warp, interval = s->piece_bytes * s->pace >> 14;
+    sy_u32 warp = c->block * s->pushers + c->warp;
+    sy_u64 interval = (sy_u64)s->piece_bytes * s->pace >> 14;
     sy_pace_begin(&p->pace, interval * warp / (c->blocks * s->pushers));
+}
+
+/* Before so many bytes are stored to peers. */
+SY_DEV void sy_pipe_pace(struct sy_pipe *p, const struct sy_shape *s, sy_u32 bytes)
+{
+    if (s->pace && bytes)
+        sy_pace_wait(&p->pace, (sy_u64)bytes * s->pace >> 14);
 }
 
 /* Which stage item n has, and how often it has been used before. */

@@ -75,7 +75,8 @@ struct sy_shape {
     sy_u32 copier_bytes; /* dispatch: what a finisher copies rows with; 0: its lanes do */
     sy_u32 gather; /* combine: 1: pushers bring the terms of a sum into     */
                    /* their stages; 0: they read them where they lie        */
-    sy_u32 pace;   /* GPU cycles per KiB and storing warp, times 16; 0: no pacing */
+    sy_u32 pace;   /* ns for a KiB that leaves the GPU, of each pusher, times 16;  */
+                   /* 0: as fast as it is taken                             */
     struct sy_by by_stages, by_parts, by_splits;
 };
 
@@ -172,7 +173,7 @@ struct sy_probe_args {
     sy_u32 area_pieces;  /* that fit there; 0: all                                */
     sy_u32 pieces;       /* of this rank                                          */
     sy_u32 piece_bytes;
-    sy_u32 pace; /* as in struct sy_shape                                 */
+    sy_u32 pace; /* as in struct sy_shape, of each warp                   */
     sy_u32 load; /* 1: load instead of store                              */
     sy_u32 reserved;
 };

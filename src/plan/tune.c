@@ -35,7 +35,7 @@ static const struct quantising {
 /* What a pushing warp stores at a time at most, where finishers copy rows (GPU). */
 #define BY_EXPERT_PART_BYTES 7168u
 
-/* With fewer rows for each pushing warp than this, smaller parts (GPU). */
+/* With fewer rows for each pushing warp than this, smaller parts, and no pace (GPU). */
 #define ROWS_PER_PUSHER 4u
 
 /* What a pushing warp sums at a time in latency mode, where a row should have as many pushers as
@@ -108,7 +108,20 @@ static void roles(const struct sy_machine *m, const struct sy_work *w, struct sy
     s->finishers = wide ? 4 : 1;
     s->stages = wide ? 6 : 3;
     s->splits = 1;
-    s->pace = m->pace;
+}
+
+/* What pushers store faster than the links take it queues up, and whatever else their SM stores
+ * stands behind it: they keep to the rate that the links were found to have. Too few of them never
+ * get there, and few rows hardly queue (GPU). */
+static void keep_pace(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
+                      uint32_t blocks_least)
+{
+    double pushers = (double)cut->blocks * cut->shape.pushers, ns;
+    if (!m->pace || m->lanes == 1 || cut->blocks < blocks_least ||
+        w->tokens < ROWS_PER_PUSHER * pushers)
+        return;
+    ns = pushers * 1024 * 1000 / m->pace * (w->row_bytes + w->side_bytes) / w->row_bytes;
+    cut->shape.pace = ns < UINT32_MAX / 16 ? (uint32_t)(ns * 16) : UINT32_MAX;
 }
 
 static struct sy_by by_of(uint32_t n)
@@ -269,6 +282,7 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
     if (m->lanes > 1) /* the warps that are left */
         s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
     pieces(m, s, PIECE_BYTES);
+    keep_pace(m, w, cut, FEW_BLOCKS);
     add_copiers(m, w, cut);
     only_needed(w, cut);
     return SY_OK;
@@ -402,6 +416,8 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     s->parts = s->parts ? s->parts : 1;
     SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, SY_PARTS_MAX, finishers_bytes(w, s)));
     pieces(m, s, COMBINE_PIECE_BYTES);
+    if (!w->latency)
+        keep_pace(m, w, cut, w->by_expert ? MANY_BLOCKS : BUSY_BLOCKS);
     if (w->pull && m->lanes > 1)
         only_finishers(m, w, cut);
     only_needed(w, cut);

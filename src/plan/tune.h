@@ -15,7 +15,8 @@ struct sy_machine {
     uint32_t blocks_max; /* that run at once: CPU threads, GPU SMs                  */
     uint32_t warps_max;  /* of a block                                              */
     uint64_t shared_max; /* bytes of a block                                        */
-    uint32_t pace;       /* struct sy_shape; measured when a group is made          */
+    uint32_t pace;       /* 10^6 bytes a second that a rank stores to its peers at   */
+                         /* most (GPU, throughput mode); 0: as fast as they go       */
     uint32_t bulk;       /* 1: bulk copies go on by themselves                      */
 };
 

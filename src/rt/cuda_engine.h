@@ -14,7 +14,7 @@ void sy_cuda_query(sy_engine_info *info);
 /* The GPU that a rank would use, without touching it. */
 struct sy_cuda_look {
     int32_t device, sm, driver; /* sm: compute capability, 90; driver: CUDA version, 13000 */
-    int32_t sms, clock_khz;
+    int32_t sms;
     uint64_t shared_max; /* of a block */
     int pools;           /* memory can be had and given back in the order of a stream */
     struct sy_cuda_uuid uuid;

@@ -25,7 +25,6 @@ static sy_status look_at(const struct sy_cuda_api *api, int device, struct sy_cu
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &major, SY_CU_ATTR_MAJOR, device));
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &minor, SY_CU_ATTR_MINOR, device));
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->sms, SY_CU_ATTR_SMS, device));
-    SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->clock_khz, SY_CU_ATTR_CLOCK_KHZ, device));
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &shared, SY_CU_ATTR_SHARED_MAX, device));
     SY_TRY(SY_CU(api, cuDeviceGetAttribute, &look->pools, SY_CU_ATTR_POOLS, device));
     SY_TRY(SY_CU(api, cuDeviceGetUuid_v2, &look->uuid, device));

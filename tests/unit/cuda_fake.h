@@ -195,9 +195,6 @@ static int fake_cuDeviceGetAttribute(int *value, int attribute, int device)
     FAKE_CALL("cuDeviceGetAttribute");
     (void)device;
     switch (attribute) {
-    case SY_CU_ATTR_CLOCK_KHZ:
-        *value = 1980000;
-        return 0;
     case SY_CU_ATTR_SMS:
         *value = FAKE_SMS;
         return 0;

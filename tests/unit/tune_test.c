@@ -1,5 +1,6 @@
 /* tune_test.c - how operations are cut (src/plan/tune.h), over random machines and works:
  * everything is covered once, fits, and is the same on all ranks. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/maxima.h"
@@ -15,7 +16,7 @@ static struct sy_machine draw_machine(struct sy_prng *p)
     m.blocks_max = (uint32_t)sy_prng_spread(p, 1, m.lanes == 1 ? 64 : 132);
     m.warps_max = m.lanes == 1 ? 1 : 8;
     m.shared_max = m.lanes == 1 ? UINT64_MAX / 2 : (uint64_t)sy_prng_range(p, 48, 227) * 1024;
-    m.pace = (uint32_t)sy_prng_below(p, 1000);
+    m.pace = sy_prng_once_in(p, 2) ? (uint32_t)sy_prng_spread(p, 1000, 4000000) : 0;
     m.bulk = m.lanes > 1 && sy_prng_once_in(p, 2);
     return m;
 }
@@ -213,6 +214,36 @@ static void routing(void)
     }
 }
 
+/* Where pushers keep to a rate, all together make it, and only they. */
+static void pace(void)
+{
+    int paced = 0;
+    for (uint64_t seed = 0; seed < 20000 && !check_state.failures; seed++) {
+        struct sy_prng p = sy_prng_make(seed, 4);
+        struct sy_machine m = draw_machine(&p);
+        struct sy_work w = draw_work(&p);
+        struct sy_cut cut;
+        double rate, whole;
+        int op = (int)sy_prng_below(&p, 2);
+        if (op)
+            w.quant = w.side_bytes = 0;
+        w.latency = op && sy_prng_once_in(&p, 3);
+        w.by_expert = sy_prng_once_in(&p, 2);
+        if (!try_cut(op, &m, &w, &cut) || !cut.shape.pace)
+            continue;
+        CHECK(m.pace && m.lanes > 1 && !w.latency, "stores wait, and nobody asked for it");
+        CHECK(w.tokens >= 4 * cut.blocks * cut.shape.pushers, "%u rows of %u x %u pushers wait",
+              w.tokens, cut.blocks, cut.shape.pushers);
+        if (cut.shape.pace < 100) /* rounded */
+            continue;
+        paced++;
+        whole = (double)(w.row_bytes + w.side_bytes) / w.row_bytes;
+        rate = 1024 * 1e3 * 16 / cut.shape.pace * cut.blocks * cut.shape.pushers * whole;
+        CHECK(fabs(rate / m.pace - 1) < 0.02, "%.0f MB/s, and %u were asked for", rate, m.pace);
+    }
+    CHECK(paced > 100, "only %d keep a pace", paced);
+}
+
 /* What a group takes for the blocks of the CPU engine suffices for whatever is asked of it
  * later. */
 static void most_shared(void)
@@ -269,6 +300,7 @@ int main(void)
     TEST(rows);
     TEST(latency);
     TEST(routing);
+    TEST(pace);
     TEST(most_shared);
     return check_end();
 }
