@@ -86,17 +86,14 @@ static sy_status take_source(const sy_route *route, const sy_combine_args *args,
 static sy_status choose_path(const sy_route *route, const struct sy_machine *machine,
                              struct sy_combine_kargs *a)
 {
-    const struct sy_work w = {.by_expert = (uint32_t)sy_layout_by_expert(route->config.layout)};
     const sy_group *group = route->group;
     uint64_t rows = (uint64_t)sy_route_extent(group, route->config.layout, route->config.capacity);
-    int64_t wish = group->plan.params.combine_path;
     uint64_t offset = UINT64_MAX;
-    if (!route->dev.latency && !a->carry && wish != 1 &&
-        (wish == 2 || sy_combine_fetches(machine, &w)))
+    if (!a->carry && sy_fetch_wanted(route, machine, route->tokens, a->row_bytes))
         offset = sy_heap_offset(group, &a->x, a->row_bytes, rows);
     a->pull = offset != UINT64_MAX;
     a->x_offset = a->pull ? offset : 0;
-    if (wish == 2 && !a->pull)
+    if (group->plan.params.combine_path == 2 && !a->pull)
         return sy_fail(SY_UNSUPPORTED, "SY_COMBINE_PATH=2, and these rows cannot be fetched");
     return SY_OK;
 }

@@ -81,6 +81,17 @@ sy_status sy_rows_flatten(const sy_route *route, const sy_tensor *t, const char 
     return sy_tensor_flatten(t, name, flat);
 }
 
+int sy_fetch_wanted(const sy_route *route, const struct sy_machine *m, int64_t tokens,
+                    uint64_t row_bytes)
+{
+    const struct sy_work w = {.ranks = route->group->dev.ranks,
+                              .tokens = (uint32_t)tokens,
+                              .row_bytes = (uint32_t)row_bytes,
+                              .by_expert = (uint32_t)sy_layout_by_expert(route->config.layout)};
+    int64_t path = route->group->plan.params.combine_path;
+    return !route->dev.latency && path != 1 && (path == 2 || sy_combine_fetches(m, &w));
+}
+
 sy_status sy_machine_for(const sy_group *group, int32_t sms, struct sy_machine *m)
 {
     SY_NEED(sms >= 0 && sms <= SY_SMS_MAX, "sms %d: from 0 to %d", (int)sms, SY_SMS_MAX);

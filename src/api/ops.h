@@ -39,6 +39,10 @@ sy_status sy_rows_flatten(const sy_route *route, const sy_tensor *t, const char 
 /* What a call may use: what the group may, or less if its `sms` says so. Checks that. */
 sy_status sy_machine_for(const sy_group *group, int32_t sms, struct sy_machine *m);
 
+/* Should the sources of a combine fetch those rows that they can reach? tokens: of this rank. */
+int sy_fetch_wanted(const sy_route *route, const struct sy_machine *m, int64_t tokens,
+                    uint64_t row_bytes);
+
 /* Launches and records the route's event; with the group's order held. */
 sy_status sy_op_launch(sy_route *route, sy_stream *stream, enum sy_kernel kernel,
                        const struct sy_cut *cut, const void *args, size_t bytes);

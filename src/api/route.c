@@ -122,11 +122,12 @@ static sy_status prepare_memory(sy_route *route, void *memory)
 
 /* Whatever the batches will be, there is one routing kernel for them, in latency mode at most for
  * maps. The rest is a guess, which saves half of the time until the first batch is through: rows of
- * BF16, as large as they may be, with weights or ids; fetched when they come back, if they can be.
- */
+ * BF16, as large as they may be, with weights or ids; fetched when they come back, if they can be,
+ * and pushed as well where large batches are. */
 static void prepare_kernels(const sy_route *route)
 {
     const struct sy_rt *rt = route->group->rt;
+    const struct sy_plan *plan = &route->group->plan;
     struct sy_combine_kargs combine;
     struct sy_tdispatch_args dispatch;
     struct sy_route_args args;
@@ -139,7 +140,7 @@ static void prepare_kernels(const sy_route *route)
     dispatch.d = args.d;
     dispatch.r = args.r;
     dispatch.out.work = 1;
-    dispatch.out.row_bytes = (uint32_t)route->group->plan.limits.row_bytes_max;
+    dispatch.out.row_bytes = (uint32_t)plan->limits.row_bytes_max;
     if (!route->dev.latency) {
         rt->ops->prepare(route->group->rt, SY_KERNEL_route, &args);
         rt->ops->prepare(route->group->rt, SY_KERNEL_tdispatch, &dispatch);
@@ -148,8 +149,12 @@ static void prepare_kernels(const sy_route *route)
     combine.d = args.d;
     combine.r = args.r;
     combine.type = SY_BF16;
-    combine.pull = !route->dev.latency && !sy_layout_by_expert(route->config.layout) &&
-                   route->group->plan.params.combine_path != 1;
+    combine.pull = (sy_u32)sy_fetch_wanted(route, &plan->machine, 0, 0);
+    rt->ops->prepare(route->group->rt, SY_KERNEL_combine, &combine);
+    if (!combine.pull ||
+        sy_fetch_wanted(route, &plan->machine, route->dev.tokens_limit, plan->limits.row_bytes_max))
+        return;
+    combine.pull = 0; /* large batches */
     rt->ops->prepare(route->group->rt, SY_KERNEL_combine, &combine);
 }
 

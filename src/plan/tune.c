@@ -15,6 +15,14 @@
 #define PIECE_BYTES 4096u
 #define COMBINE_PIECE_BYTES 8192u
 
+/* What a pusher of a combine by token offers the links with stores of so many bytes at most, and
+ * what they carry, in 10^9 bytes a second (H200, rows of 14336 bytes). */
+static const struct {
+    uint32_t piece_bytes;
+    double gbps;
+} offers[] = {{2048, 7.4}, {4096, 9.2}, {COMBINE_PIECE_BYTES, 11}};
+#define LINKS_GBPS 345.0
+
 /* A combine by expert: pushing warps, the stages of each, and what it sums at a time, by the terms
  * that a row has on average (GPU, with 32 SMs; docs/device.md). A stage per term, or rows are
  * summed where they lie; the fewer terms, the more there is for finishers to do. */
@@ -71,12 +79,17 @@ static const struct quantising {
 /* Blocks. Fewer than FEW want all the pushing warps that there is memory for, from MANY on one each
  * suffices, and more than ENOUGH gain nothing. From BUSY on a combine's lanes keep enough loads in
  * flight by themselves, and bulk loads only crowd the links; of so few ranks that half of all rows
- * are the own they do not before there are MANY (2 and 4 GPUs; of three nothing is known). */
+ * are the own they do not before there are MANY (2 and 4 GPUs; of three nothing is known). From
+ * ALONE on one pusher each offers as much as the links carry. */
 #define FEW_RANKS 2u
 #define FEW_BLOCKS 12u
 #define BUSY_BLOCKS 24u
+#define ALONE_BLOCKS 32u
 #define MANY_BLOCKS 48u
 #define ENOUGH_BLOCKS 64u
+
+/* So many bytes of a rank's sums are worth pushing what could be fetched (GPU). */
+#define PUSHED_BYTES 44e6
 
 /* Bytes that pushers of a dispatch should have on their way, all of a rank and those of an SM at
  * most, and how many pushers there may be (GPU). */
@@ -122,6 +135,11 @@ static void keep_pace(const struct sy_machine *m, const struct sy_work *w, struc
         return;
     ns = pushers * 1024 * 1000 / m->pace * (w->row_bytes + w->side_bytes) / w->row_bytes;
     cut->shape.pace = ns < UINT32_MAX / 16 ? (uint32_t)(ns * 16) : UINT32_MAX;
+}
+
+static uint32_t busy_blocks(const struct sy_work *w)
+{
+    return w->ranks <= FEW_RANKS ? MANY_BLOCKS : BUSY_BLOCKS;
 }
 
 static struct sy_by by_of(uint32_t n)
@@ -211,13 +229,15 @@ static double rows_expected(const struct sy_work *w)
 
 /* Few pushers reach what an SM can store, and one each suffices once there are many blocks; but an
  * item takes almost two microseconds on its way however small it is, and enough of them must be on
- * it. Finishers that copy rows want the warps more. The same on all ranks (GPU). */
+ * it. Finishers that copy rows want the warps more, and their stores stand behind those that the
+ * links do not take yet: one pusher suffices as soon as the links are busy (4 GPUs, 32 SMs: 530 us
+ * packed, with two 585; FP8 297, 363). The same on all ranks (GPU). */
 static uint32_t dispatch_pushers(const struct sy_work *w, uint32_t blocks)
 {
-    uint32_t pushers = blocks < FEW_BLOCKS    ? 5
-                       : blocks < BUSY_BLOCKS ? 3
-                       : blocks < MANY_BLOCKS ? 2
-                                              : 1;
+    uint32_t pushers = blocks < FEW_BLOCKS                                      ? 5
+                       : blocks < BUSY_BLOCKS                                   ? 3
+                       : blocks < (w->by_expert ? busy_blocks(w) : MANY_BLOCKS) ? 2
+                                                                                : 1;
     double item = rows_expected(w) / (w->tokens_most ? w->tokens_most : 1) * w->row_bytes + 1;
     double wanted = ON_THE_WAY / item / blocks + 1, most = ON_THE_WAY_OF_SM / item;
     uint32_t more = (uint32_t)(wanted < most ? wanted : most);
@@ -230,9 +250,9 @@ static uint32_t dispatch_pushers(const struct sy_work *w, uint32_t blocks)
  * want memory for that as well; of slabs 325 us in parts, 360 whole, packed 362 and 356 (GPU). */
 static void dispatch_parts(const struct sy_work *w, struct sy_shape *s, uint32_t blocks)
 {
-    const struct quantising *q = w->by_expert           ? &quant_by_expert
-                                 : blocks < MANY_BLOCKS ? &quant_few
-                                                        : &quant_many;
+    const struct quantising *q = w->by_expert              ? &quant_by_expert
+                                 : blocks < busy_blocks(w) ? &quant_few
+                                                           : &quant_many;
     uint32_t wanted, least_parts = 1;
     if (w->quant) {
         s->pushers = q->pushers;
@@ -345,6 +365,21 @@ static void even_splits(const struct sy_work *w, struct sy_shape *s)
     s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
 }
 
+/* The smallest stores by which the pushers still offer what the links carry: what is more than that
+ * queues up, and costs (4 GPUs: 24 SMs 642 us, so 509; 48 SMs 519, 488). Rows that are summed
+ * before they leave are seldom too many. */
+static uint32_t combine_piece(const struct sy_machine *m, const struct sy_work *w,
+                              const struct sy_cut *cut)
+{
+    double pushers = (double)cut->blocks * cut->shape.pushers;
+    size_t i = 0, last = sizeof offers / sizeof *offers - 1;
+    if (w->latency || w->by_expert || m->pace)
+        return COMBINE_PIECE_BYTES;
+    while (i < last && pushers * offers[i].gbps < LINKS_GBPS)
+        i++;
+    return offers[i].piece_bytes;
+}
+
 /* Pushing takes a few warps that never wait, unless they have to sum; summing many loads in flight,
  * by many warps (GPU). */
 static void combine_roles(const struct sy_machine *m, const struct sy_work *w, struct sy_shape *s,
@@ -357,7 +392,7 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     if (m->lanes == 1)
         return;
     s->gather = m->bulk;
-    s->pushers = blocks < MANY_BLOCKS ? 2 : 1;
+    s->pushers = blocks < (w->latency || m->pace ? MANY_BLOCKS : ALONE_BLOCKS) ? 2 : 1;
     s->stages = 4;
     s->split_bytes = w->latency ? LATENCY_SPLIT_BYTES : SPLIT_BYTES;
     if (m->bulk && w->latency) {
@@ -385,9 +420,8 @@ static uint64_t finishers_bytes(const struct sy_work *w, const struct sy_shape *
 static void only_finishers(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     struct sy_shape *s = &cut->shape;
-    uint32_t busy = w->ranks <= FEW_RANKS ? MANY_BLOCKS : BUSY_BLOCKS;
     s->pushers = s->signallers = 0;
-    if (m->bulk && !w->latency && cut->blocks < busy) {
+    if (m->bulk && !w->latency && cut->blocks < busy_blocks(w)) {
         s->slots = SLOTS_LEAST;
         s->steps = w->topk <= 16 ? STEPS : 2;
         s->split_bytes = up((w->row_bytes + 1) / 2, 128);
@@ -415,7 +449,7 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     combine_roles(m, w, s, cut->blocks);
     s->parts = s->parts ? s->parts : 1;
     SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, SY_PARTS_MAX, finishers_bytes(w, s)));
-    pieces(m, s, COMBINE_PIECE_BYTES);
+    pieces(m, s, combine_piece(m, w, cut));
     if (!w->latency)
         keep_pace(m, w, cut, w->by_expert ? MANY_BLOCKS : BUSY_BLOCKS);
     if (w->pull && m->lanes > 1)
@@ -424,10 +458,17 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     return SY_OK;
 }
 
-/* A row per selection crosses the links if the sources fetch, a row per rank if the holders sum. */
+/* By expert a row per selection crosses the links if the sources fetch, a row per rank if the
+ * holders sum. By token it is a row per rank either way, and what is pushed is written and read
+ * once more. But links carry more stores than loads: with blocks enough to offer them these, and
+ * bytes enough for the difference to count, rows are pushed, unless as many stay at home as leave
+ * (64 SMs, 4096 tokens: on 4 GPUs 483 us, fetched 492; on 2 GPUs 238 and 188). */
 int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w)
 {
-    return m->lanes == 1 || !w->by_expert;
+    uint32_t enough = m->pace ? BUSY_BLOCKS : ALONE_BLOCKS;
+    int push = w->ranks > FEW_RANKS && m->blocks_max >= enough &&
+               (double)w->tokens * w->row_bytes >= PUSHED_BYTES;
+    return m->lanes == 1 || (!w->by_expert && !push);
 }
 
 uint64_t sy_route_chunks_max(const struct sy_machine *m, uint64_t tokens_max)

@@ -47,7 +47,7 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
 sy_status sy_cut_ldispatch(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
 sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut);
 
-/* Should sources fetch rows that they can reach (combine, throughput)? */
+/* Should sources fetch rows that they can reach (combine, throughput)? Ranks may differ. */
 int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w);
 
 /* chunk_tokens, chunks: the last `chunks` blocks take so many tokens each; a block more than those

@@ -244,6 +244,28 @@ static void pace(void)
     CHECK(paced > 100, "only %d keep a pace", paced);
 }
 
+/* What the sources of a combine fetch, and what is pushed (SY_COMBINE_PATH=0). */
+static void paths(void)
+{
+    static const struct {
+        uint32_t lanes, blocks, pace, ranks, tokens, row_bytes, by_expert;
+        int fetches;
+    } cases[] = {{1, 1, 0, 8, 65536, 14336, 0, 1},       {1, 1, 0, 8, 65536, 14336, 1, 1},
+                 {32, 132, 0, 8, 4096, 14336, 0, 0},     {32, 132, 0, 8, 4096, 14336, 1, 0},
+                 {32, 132, 0, 2, 4096, 14336, 0, 1},     {32, 132, 0, 8, 2048, 14336, 0, 1},
+                 {32, 132, 0, 8, 2048, 32768, 0, 0},     {32, 31, 0, 8, 4096, 14336, 0, 1},
+                 {32, 24, 355000, 8, 4096, 14336, 0, 0}, {32, 23, 355000, 8, 4096, 14336, 0, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sy_machine m = {
+            .lanes = cases[i].lanes, .blocks_max = cases[i].blocks, .pace = cases[i].pace};
+        struct sy_work w = {.ranks = cases[i].ranks,
+                            .tokens = cases[i].tokens,
+                            .row_bytes = cases[i].row_bytes,
+                            .by_expert = cases[i].by_expert};
+        CHECK(sy_combine_fetches(&m, &w) == cases[i].fetches, "case %zu", i);
+    }
+}
+
 /* What a group takes for the blocks of the CPU engine suffices for whatever is asked of it
  * later. */
 static void most_shared(void)
@@ -301,6 +323,7 @@ int main(void)
     TEST(latency);
     TEST(routing);
     TEST(pace);
+    TEST(paths);
     TEST(most_shared);
     return check_end();
 }
