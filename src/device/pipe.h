@@ -101,10 +101,11 @@ SY_DEV void sy_pipe_begin(struct sy_ctx *c, struct sy_pipe *p, const struct sy_s
         p->control->head = p->control->over = p->control->tail = p->control->seen = 0;
     for (sy_u32 i = 0; i < s->stages; i++)
         sy_gate_init(c, (sy_gate *)(p->stage + (sy_u64)i * s->stage_bytes));
-    /* Warps of all blocks spread their first stores over one interval. */
-    sy_u32 warp = c->block * s->pushers + c->warp;
-    sy_u64 interval = (sy_u64)s->piece_bytes * s->pace >> 14;
-    sy_pace_begin(&p->pace, interval * warp / (c->blocks * s->pushers));
+    if (s->pace) { /* warps of all blocks spread their first stores over one interval */
+        sy_u32 warp = c->block * s->pushers + c->warp;
+        sy_u64 interval = (sy_u64)s->piece_bytes * s->pace >> 14;
+        sy_pace_begin(&p->pace, interval * warp / (c->blocks * s->pushers));
+    }
 }
 
 /* Before so many bytes are stored to peers. */

@@ -75,8 +75,8 @@ struct sy_shape {
     sy_u32 copier_bytes; /* dispatch: what a finisher copies rows with; 0: its lanes do */
     sy_u32 gather; /* combine: 1: pushers bring the terms of a sum into     */
                    /* their stages; 0: they read them where they lie        */
-    sy_u32 pace;   /* ns for a KiB that leaves the GPU, of each pusher, times 16;  */
-                   /* 0: as fast as it is taken                             */
+    sy_u32 pace;   /* ns for a KiB that goes to other ranks, of each pusher, times */
+                   /* 16; 0: as fast as it is taken                         */
     struct sy_by by_stages, by_parts, by_splits;
 };
 

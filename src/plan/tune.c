@@ -15,13 +15,12 @@
 #define PIECE_BYTES 4096u
 #define COMBINE_PIECE_BYTES 8192u
 
-/* What a pusher of a combine by token offers the links with stores of so many bytes at most, and
- * what they carry, in 10^9 bytes a second (H200, rows of 14336 bytes). */
+/* What a pusher of a combine by token offers the links with stores of so many bytes at most, in
+ * 10^9 bytes a second (H200, rows of 14336 bytes). */
 static const struct {
     uint32_t piece_bytes;
     double gbps;
 } offers[] = {{2048, 7.4}, {4096, 9.2}, {COMBINE_PIECE_BYTES, 11}};
-#define LINKS_GBPS 345.0
 
 /* A combine by expert: pushing warps, the stages of each, and what it sums at a time, by the terms
  * that a row has on average (GPU, with 32 SMs; docs/device.md). A stage per term, or rows are
@@ -80,7 +79,7 @@ static const struct quantising {
  * suffices, and more than ENOUGH gain nothing. From BUSY on a combine's lanes keep enough loads in
  * flight by themselves, and bulk loads only crowd the links; of so few ranks that half of all rows
  * are the own they do not before there are MANY (2 and 4 GPUs; of three nothing is known). From
- * ALONE on one pusher each offers as much as the links carry. */
+ * ALONE on one pusher of a combine each offers as much as the links carry. */
 #define FEW_RANKS 2u
 #define FEW_BLOCKS 12u
 #define BUSY_BLOCKS 24u
@@ -88,7 +87,8 @@ static const struct quantising {
 #define MANY_BLOCKS 48u
 #define ENOUGH_BLOCKS 64u
 
-/* So many bytes of a rank's sums are worth pushing what could be fetched (GPU). */
+/* So many bytes of the own sums, which stand for those of a rank, are worth pushing what could be
+ * fetched (GPU). */
 #define PUSHED_BYTES 44e6
 
 /* Bytes that pushers of a dispatch should have on their way, all of a rank and those of an SM at
@@ -124,16 +124,21 @@ static void roles(const struct sy_machine *m, const struct sy_work *w, struct sy
 }
 
 /* What pushers store faster than the links take it queues up, and whatever else their SM stores
- * stands behind it: they keep to the rate that the links were found to have. Too few of them never
- * get there, and few rows hardly queue (GPU). */
-static void keep_pace(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut,
-                      uint32_t blocks_least)
+ * stands behind it: they keep to the rate that the caller has asked for. Not where they are too few
+ * to get there, nor where it was found to cost time (GPU). */
+static int paced(const struct sy_machine *m, const struct sy_work *w, uint32_t blocks, int combine)
+{
+    uint32_t enough = !combine ? FEW_BLOCKS : w->by_expert ? MANY_BLOCKS : BUSY_BLOCKS;
+    return m->pace && m->lanes > 1 && !w->latency && blocks >= enough;
+}
+
+/* Few rows hardly queue: those of this rank stand for what a rank has. */
+static void keep_pace(const struct sy_machine *m, const struct sy_work *w, struct sy_cut *cut)
 {
     double pushers = (double)cut->blocks * cut->shape.pushers, ns;
-    if (!m->pace || m->lanes == 1 || cut->blocks < blocks_least ||
-        w->tokens < ROWS_PER_PUSHER * pushers)
+    if (w->tokens < ROWS_PER_PUSHER * pushers)
         return;
-    ns = pushers * 1024 * 1000 / m->pace * (w->row_bytes + w->side_bytes) / w->row_bytes;
+    ns = pushers * 1024 / m->pace * (w->row_bytes + w->side_bytes) / w->row_bytes;
     cut->shape.pace = ns < UINT32_MAX / 16 ? (uint32_t)(ns * 16) : UINT32_MAX;
 }
 
@@ -302,7 +307,8 @@ sy_status sy_cut_tdispatch(const struct sy_machine *m, const struct sy_work *w, 
     if (m->lanes > 1) /* the warps that are left */
         s->finishers = w->outputs ? DISPATCH_WARPS - s->signallers - s->pushers : 2;
     pieces(m, s, PIECE_BYTES);
-    keep_pace(m, w, cut, FEW_BLOCKS);
+    if (paced(m, w, cut->blocks, 0))
+        keep_pace(m, w, cut);
     add_copiers(m, w, cut);
     only_needed(w, cut);
     return SY_OK;
@@ -365,6 +371,12 @@ static void even_splits(const struct sy_work *w, struct sy_shape *s)
     s->splits = (w->row_bytes + s->split_bytes - 1) / s->split_bytes;
 }
 
+/* Do stores of rows go straight to the links, of which it is known what they carry? */
+static int offers_links(const struct sy_machine *m, const struct sy_work *w, uint32_t blocks)
+{
+    return m->links && m->bulk && !w->latency && !w->by_expert && !paced(m, w, blocks, 1);
+}
+
 /* The smallest stores by which the pushers still offer what the links carry: what is more than that
  * queues up, and costs (4 GPUs: 24 SMs 642 us, so 509; 48 SMs 519, 488). Rows that are summed
  * before they leave are seldom too many. */
@@ -373,9 +385,9 @@ static uint32_t combine_piece(const struct sy_machine *m, const struct sy_work *
 {
     double pushers = (double)cut->blocks * cut->shape.pushers;
     size_t i = 0, last = sizeof offers / sizeof *offers - 1;
-    if (w->latency || w->by_expert || m->pace)
+    if (!offers_links(m, w, cut->blocks))
         return COMBINE_PIECE_BYTES;
-    while (i < last && pushers * offers[i].gbps < LINKS_GBPS)
+    while (i < last && pushers * offers[i].gbps < m->links)
         i++;
     return offers[i].piece_bytes;
 }
@@ -392,7 +404,7 @@ static void combine_roles(const struct sy_machine *m, const struct sy_work *w, s
     if (m->lanes == 1)
         return;
     s->gather = m->bulk;
-    s->pushers = blocks < (w->latency || m->pace ? MANY_BLOCKS : ALONE_BLOCKS) ? 2 : 1;
+    s->pushers = blocks < (offers_links(m, w, blocks) ? ALONE_BLOCKS : MANY_BLOCKS) ? 2 : 1;
     s->stages = 4;
     s->split_bytes = w->latency ? LATENCY_SPLIT_BYTES : SPLIT_BYTES;
     if (m->bulk && w->latency) {
@@ -450,8 +462,8 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
     s->parts = s->parts ? s->parts : 1;
     SY_TRY(fit_stages(m, w, cut, SY_C_FAN(w->topk), 0, SY_PARTS_MAX, finishers_bytes(w, s)));
     pieces(m, s, combine_piece(m, w, cut));
-    if (!w->latency)
-        keep_pace(m, w, cut, w->by_expert ? MANY_BLOCKS : BUSY_BLOCKS);
+    if (paced(m, w, cut->blocks, 1))
+        keep_pace(m, w, cut);
     if (w->pull && m->lanes > 1)
         only_finishers(m, w, cut);
     only_needed(w, cut);
@@ -465,8 +477,9 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
  * (64 SMs, 4096 tokens: on 4 GPUs 483 us, fetched 492; on 2 GPUs 238 and 188). */
 int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w)
 {
-    uint32_t enough = m->pace ? BUSY_BLOCKS : ALONE_BLOCKS;
-    int push = w->ranks > FEW_RANKS && m->blocks_max >= enough &&
+    int offered = paced(m, w, m->blocks_max, 1) ||
+                  (offers_links(m, w, m->blocks_max) && m->blocks_max >= ALONE_BLOCKS);
+    int push = offered && m->bulk && w->ranks > FEW_RANKS &&
                (double)w->tokens * w->row_bytes >= PUSHED_BYTES;
     return m->lanes == 1 || (!w->by_expert && !push);
 }

@@ -15,8 +15,10 @@ struct sy_machine {
     uint32_t blocks_max; /* that run at once: CPU threads, GPU SMs                  */
     uint32_t warps_max;  /* of a block                                              */
     uint64_t shared_max; /* bytes of a block                                        */
-    uint32_t pace;       /* 10^6 bytes a second that a rank stores to its peers at   */
-                         /* most (GPU, throughput mode); 0: as fast as they go       */
+    uint32_t links;      /* 10^9 bytes a second that links of this kind of GPU carry */
+                         /* when all ranks store to all; 0: not known                */
+    uint32_t pace;       /* the same, what pushers of throughput mode are to keep    */
+                         /* to; 0: they store as fast as it goes                     */
     uint32_t bulk;       /* 1: bulk copies go on by themselves                      */
 };
 

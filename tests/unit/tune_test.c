@@ -16,7 +16,8 @@ static struct sy_machine draw_machine(struct sy_prng *p)
     m.blocks_max = (uint32_t)sy_prng_spread(p, 1, m.lanes == 1 ? 64 : 132);
     m.warps_max = m.lanes == 1 ? 1 : 8;
     m.shared_max = m.lanes == 1 ? UINT64_MAX / 2 : (uint64_t)sy_prng_range(p, 48, 227) * 1024;
-    m.pace = sy_prng_once_in(p, 2) ? (uint32_t)sy_prng_spread(p, 1000, 4000000) : 0;
+    m.pace = sy_prng_once_in(p, 2) ? (uint32_t)sy_prng_spread(p, 1, 4000) : 0;
+    m.links = m.lanes > 1 && sy_prng_once_in(p, 2) ? (uint32_t)sy_prng_spread(p, 1, 4000) : 0;
     m.bulk = m.lanes > 1 && sy_prng_once_in(p, 2);
     return m;
 }
@@ -214,55 +215,134 @@ static void routing(void)
     }
 }
 
-/* Where pushers keep to a rate, all together make it, and only they. */
+/* Where pushers keep to a rate, all together make it; dispatch does with 12 blocks, combine with
+ * 24, of rows by expert with 48, if each pusher has four tokens. */
 static void pace(void)
 {
-    int paced = 0;
+    int keep[3] = {0};
     for (uint64_t seed = 0; seed < 20000 && !check_state.failures; seed++) {
         struct sy_prng p = sy_prng_make(seed, 4);
         struct sy_machine m = draw_machine(&p);
         struct sy_work w = draw_work(&p);
         struct sy_cut cut;
         double rate, whole;
-        int op = (int)sy_prng_below(&p, 2);
+        int op = (int)sy_prng_below(&p, 2), wanted;
         if (op)
             w.quant = w.side_bytes = 0;
         w.latency = op && sy_prng_once_in(&p, 3);
         w.by_expert = sy_prng_once_in(&p, 2);
-        if (!try_cut(op, &m, &w, &cut) || !cut.shape.pace)
+        if (!try_cut(op, &m, &w, &cut))
             continue;
-        CHECK(m.pace && m.lanes > 1 && !w.latency, "stores wait, and nobody asked for it");
-        CHECK(w.tokens >= 4 * cut.blocks * cut.shape.pushers, "%u rows of %u x %u pushers wait",
-              w.tokens, cut.blocks, cut.shape.pushers);
+        wanted = m.pace && m.lanes > 1 && !w.latency &&
+                 cut.blocks >= (!op           ? 12u
+                                : w.by_expert ? 48u
+                                              : 24u) &&
+                 w.tokens >= 4 * cut.blocks * cut.shape.pushers;
+        CHECK(!cut.shape.pace == !wanted, "seed %llu: a pace of %u, operation %d, %u blocks",
+              (unsigned long long)seed, cut.shape.pace, op, cut.blocks);
         if (cut.shape.pace < 100) /* rounded */
             continue;
-        paced++;
+        keep[op ? 1 + (int)w.by_expert : 0]++;
         whole = (double)(w.row_bytes + w.side_bytes) / w.row_bytes;
-        rate = 1024 * 1e3 * 16 / cut.shape.pace * cut.blocks * cut.shape.pushers * whole;
-        CHECK(fabs(rate / m.pace - 1) < 0.02, "%.0f MB/s, and %u were asked for", rate, m.pace);
+        rate = 1024.0 * 16 / cut.shape.pace * cut.blocks * cut.shape.pushers * whole;
+        CHECK(fabs(rate / m.pace - 1) < 0.02, "%.1f GB/s, and %u were asked for", rate, m.pace);
     }
-    CHECK(paced > 100, "only %d keep a pace", paced);
+    CHECK(keep[0] > 100 && keep[1] > 20 && keep[2] > 5, "only %d, %d, %d keep a pace", keep[0],
+          keep[1], keep[2]);
+}
+
+static const struct sy_machine hopper = {.lanes = 32,
+                                         .blocks_max = 132,
+                                         .warps_max = 8,
+                                         .shared_max = 227 << 10,
+                                         .links = 345,
+                                         .bulk = 1};
+static const struct sy_work common = {.ranks = 8,
+                                      .experts = 256,
+                                      .local_max = 32,
+                                      .topk = 8,
+                                      .fan = 8,
+                                      .row_bytes = 14336,
+                                      .tokens = 4096,
+                                      .tokens_most = 4096,
+                                      .send = 1,
+                                      .receive = 1,
+                                      .outputs = 1};
+
+/* As many pushers, and stores as large, as the links of H100 and H200 are busy with. */
+static void offers(void)
+{
+    static const struct {
+        uint32_t blocks, pushers, piece_bytes;
+    } cases[] = {{8, 2, 7168},  {16, 2, 7168}, {20, 2, 3584}, {24, 2, 2048}, {31, 2, 2048},
+                 {32, 1, 7168}, {40, 1, 3584}, {48, 1, 2048}, {132, 1, 2048}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sy_machine m = hopper;
+        struct sy_cut cut;
+        m.blocks_max = cases[i].blocks;
+        CHECK(try_cut(1, &m, &common, &cut) && cut.shape.pushers == cases[i].pushers &&
+                  cut.shape.piece_bytes == cases[i].piece_bytes,
+              "%u blocks: %u pushers, stores of %u bytes", m.blocks_max, cut.shape.pushers,
+              cut.shape.piece_bytes);
+        m.links = 0; /* other links: large stores */
+        CHECK(try_cut(1, &m, &common, &cut) && cut.shape.piece_bytes == 7168 &&
+                  cut.shape.pushers == (m.blocks_max < 48 ? 2 : 1),
+              "%u blocks, unknown links: %u pushers, %u bytes", m.blocks_max, cut.shape.pushers,
+              cut.shape.piece_bytes);
+    }
+}
+
+/* Where finishers copy rows, and what is stored leaves, one pusher suffices from 24 blocks on. */
+static void copies(void)
+{
+    for (uint32_t blocks = 12; blocks <= 132; blocks++)
+        for (uint32_t ranks = 2; ranks <= 8; ranks *= 2) {
+            struct sy_machine m = hopper;
+            struct sy_work w = common;
+            struct sy_cut cut;
+            uint32_t alone = ranks == 2 ? 48 : 24;
+            m.blocks_max = blocks;
+            w.ranks = w.fan = ranks;
+            w.by_expert = w.copies = 1;
+            CHECK(try_cut(0, &m, &w, &cut) && cut.shape.parts == 2 &&
+                      cut.shape.pushers == (blocks >= alone ? 1u
+                                            : blocks >= 24  ? 2u
+                                                            : 3u),
+                  "%u ranks, %u blocks: %u pushers, %u parts", ranks, blocks, cut.shape.pushers,
+                  cut.shape.parts);
+        }
 }
 
 /* What the sources of a combine fetch, and what is pushed (SY_COMBINE_PATH=0). */
 static void paths(void)
 {
     static const struct {
-        uint32_t lanes, blocks, pace, ranks, tokens, row_bytes, by_expert;
+        const char *what;
+        uint32_t blocks, pace, ranks, tokens, row_bytes, by_expert;
         int fetches;
-    } cases[] = {{1, 1, 0, 8, 65536, 14336, 0, 1},       {1, 1, 0, 8, 65536, 14336, 1, 1},
-                 {32, 132, 0, 8, 4096, 14336, 0, 0},     {32, 132, 0, 8, 4096, 14336, 1, 0},
-                 {32, 132, 0, 2, 4096, 14336, 0, 1},     {32, 132, 0, 8, 2048, 14336, 0, 1},
-                 {32, 132, 0, 8, 2048, 32768, 0, 0},     {32, 31, 0, 8, 4096, 14336, 0, 1},
-                 {32, 24, 355000, 8, 4096, 14336, 0, 0}, {32, 23, 355000, 8, 4096, 14336, 0, 1}};
+    } cases[] = {{"large", 132, 0, 8, 4096, 14336, 0, 0},
+                 {"by expert", 132, 0, 8, 4096, 14336, 1, 0},
+                 {"two ranks", 132, 0, 2, 4096, 14336, 0, 1},
+                 {"three ranks", 132, 0, 3, 4096, 14336, 0, 0},
+                 {"few tokens", 132, 0, 8, 3069, 14336, 0, 1},
+                 {"few, but wide", 132, 0, 8, 2048, 32768, 0, 0},
+                 {"blocks enough", 32, 0, 8, 4096, 14336, 0, 0},
+                 {"too few", 31, 0, 8, 4096, 14336, 0, 1},
+                 {"enough with a pace", 24, 355, 8, 4096, 14336, 0, 0},
+                 {"too few", 23, 355, 8, 4096, 14336, 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sy_machine m = {
-            .lanes = cases[i].lanes, .blocks_max = cases[i].blocks, .pace = cases[i].pace};
-        struct sy_work w = {.ranks = cases[i].ranks,
-                            .tokens = cases[i].tokens,
-                            .row_bytes = cases[i].row_bytes,
-                            .by_expert = cases[i].by_expert};
-        CHECK(sy_combine_fetches(&m, &w) == cases[i].fetches, "case %zu", i);
+        struct sy_machine m = hopper, cpu = {.lanes = 1, .blocks_max = 8};
+        struct sy_work w = common;
+        m.blocks_max = cases[i].blocks;
+        m.pace = cases[i].pace;
+        w.ranks = cases[i].ranks;
+        w.tokens = cases[i].tokens;
+        w.row_bytes = cases[i].row_bytes;
+        w.by_expert = cases[i].by_expert;
+        CHECK(sy_combine_fetches(&m, &w) == cases[i].fetches, "%s", cases[i].what);
+        m.bulk = 0; /* lanes that store do not sum meanwhile */
+        CHECK(sy_combine_fetches(&m, &w) == !w.by_expert, "%s, no bulk copies", cases[i].what);
+        CHECK(sy_combine_fetches(&cpu, &w), "%s, on the CPU", cases[i].what);
     }
 }
 
@@ -323,6 +403,8 @@ int main(void)
     TEST(latency);
     TEST(routing);
     TEST(pace);
+    TEST(offers);
+    TEST(copies);
     TEST(paths);
     TEST(most_shared);
     return check_end();
