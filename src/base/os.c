@@ -153,6 +153,19 @@ static int real_thread(pthread_t *thread, void *(*run)(void *), void *context)
     return error;
 }
 
+/* Of the open file, not of the process: its threads have locks of their own. */
+static int real_lock_byte(int fd, off_t at)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_start = at, .l_len = 1};
+    return fcntl(fd, F_OFD_SETLK, &range);
+}
+
+static int real_unlock_bytes(int fd)
+{
+    struct flock range = {.l_type = F_UNLCK};
+    return fcntl(fd, F_OFD_SETLK, &range);
+}
+
 static void real_close(int fd)
 {
     close(fd);
@@ -197,6 +210,8 @@ const struct sy_os sy_os_real = {
     .interfaces = getifaddrs,
     .read_file = real_read_file,
     .open_file = real_open_file,
+    .lock_byte = real_lock_byte,
+    .unlock_bytes = real_unlock_bytes,
     .stat_file = fstat,
     .read_some = read,
     .write_some = write,

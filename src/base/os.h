@@ -14,7 +14,8 @@
 #include <time.h>
 
 /* SY_OS(result, name, parameters): fails as the system call of that name does. */
-/* open_file: closed on exec, and no symbolic link. */
+/* open_file: closed on exec, and no symbolic link. lock_byte: a lock that no other
+ * open file has then; does not wait. unlock_bytes: of all that this one has. */
 #define SY_OS_CALLS                                                                                \
     SY_OS(void *, alloc, (size_t bytes, size_t align))                                             \
     SY_OS(void *, map, (void *at, size_t bytes, int prot, int flags, int fd))                      \
@@ -41,6 +42,8 @@
     SY_OS(int, interfaces, (struct ifaddrs * *list))                                               \
     SY_OS(ssize_t, read_file, (const char *path, void *out, size_t bytes))                         \
     SY_OS(int, open_file, (const char *path, int flags, mode_t mode))                              \
+    SY_OS(int, lock_byte, (int fd, off_t at))                                                      \
+    SY_OS(int, unlock_bytes, (int fd))                                                             \
     SY_OS(int, stat_file, (int fd, struct stat *info))                                             \
     SY_OS(ssize_t, read_some, (int fd, void *out, size_t bytes))                                   \
     SY_OS(ssize_t, write_some, (int fd, const void *data, size_t bytes))                           \
@@ -66,7 +69,7 @@ struct sy_os {
     void (*free_interfaces)(struct ifaddrs *list);
     uint64_t (*now_ns)(void); /* monotonic */
     void (*sleep_ns)(uint64_t ns);
-    uid_t (*user)(void);   /* effective                    */
+    uid_t (*user)(void); /* effective                    */
     pid_t (*process)(void);
     pid_t (*parent)(void); /* process that started this one */
 };

@@ -14,6 +14,10 @@
 
 #define THREADS_MAX 64
 
+/* Longest wait for another process that compiles the same kernel: several times what the slowest
+ * takes. */
+#define MAKER_NS 30000000000u
+
 enum state { WANTED, BEGUN, READY, FAILED };
 
 struct entry {
@@ -126,11 +130,33 @@ static sy_status compile(struct entry *e)
     return SY_OK;
 }
 
+static int from_disk(struct entry *e, const uint8_t key[SY_SHA256_BYTES])
+{
+    if (!e->target.cache || !sy_cache_load(key, &e->owned, &e->bytes))
+        return 0;
+    e->data = e->owned;
+    count(&store.counts.from_disk);
+    return 1;
+}
+
+static sy_status make(struct entry *e, const uint8_t key[SY_SHA256_BYTES])
+{
+    if (compile(e) != SY_OK)
+        return sy_fail_in(SY_SYSTEM, "kernel %s for sm_%d", sy_variant_entry(&e->variant),
+                          e->target.sm);
+    count(&store.counts.compiled);
+    if (e->target.cache && sy_cache_store(key, e->data, e->bytes) != SY_OK)
+        count(&store.counts.not_stored);
+    return SY_OK;
+}
+
 /* The kernel of an entry; nobody else touches what is written here meanwhile. */
 static sy_status build(struct entry *e)
 {
     uint8_t key[SY_SHA256_BYTES], on_disk[SY_SHA256_BYTES];
     struct sy_nvrtc_version version;
+    sy_status status = SY_OK;
+    int turn;
     if (built_in(e)) {
         count(&store.counts.built_in);
         return SY_OK;
@@ -140,18 +166,13 @@ static sy_status build(struct entry *e)
                           sy_variant_entry(&e->variant), e->target.sm);
     sy_jit_key(e->target.sm, e->target.lines, &e->variant, key);
     disk_key(key, version, on_disk);
-    if (e->target.cache && sy_cache_load(on_disk, &e->owned, &e->bytes)) {
-        e->data = e->owned;
-        count(&store.counts.from_disk);
+    if (from_disk(e, on_disk))
         return SY_OK;
-    }
-    if (compile(e) != SY_OK)
-        return sy_fail_in(SY_SYSTEM, "kernel %s for sm_%d", sy_variant_entry(&e->variant),
-                          e->target.sm);
-    count(&store.counts.compiled);
-    if (e->target.cache && sy_cache_store(on_disk, e->data, e->bytes) != SY_OK)
-        count(&store.counts.not_stored);
-    return SY_OK;
+    turn = e->target.cache ? sy_cache_enter(on_disk, MAKER_NS) : -1;
+    if (!from_disk(e, on_disk)) /* by now another process has made it */
+        status = make(e, on_disk);
+    sy_cache_leave(turn);
+    return status;
 }
 
 /* --- the store ------------------------------------------------------------------------------ */

@@ -1,4 +1,4 @@
-/* jit_cache.c - see jit_cache.h. Sections: the folder | reading | writing. */
+/* jit_cache.c - see jit_cache.h. Sections: the folder | reading | writing | turns. */
 #define _POSIX_C_SOURCE 200809L /* O_DIRECTORY */
 #include "jit_cache.h"
 
@@ -192,4 +192,41 @@ sy_status sy_cache_store(const uint8_t key[SY_SHA256_BYTES], const void *data, s
     if (status != SY_OK)
         sy_os->remove_file(temporary);
     return status;
+}
+
+/* --- turns ---------------------------------------------------------------------------------- */
+
+/* A byte of this file for each kernel: a lock that ends with its process, and no file to remove. */
+#define LOCK_NAME "/.lock"
+#define LOOK_AGAIN_NS 2000000u
+
+int sy_cache_enter(const uint8_t key[SY_SHA256_BYTES], uint64_t wait_ns)
+{
+    char folder[PATH_BYTES], path[PATH_BYTES + sizeof LOCK_NAME];
+    uint64_t number, until = sy_os->now_ns() + wait_ns;
+    int fd;
+    if (sy_cache_folder(folder, sizeof folder) != SY_OK)
+        return -1;
+    snprintf(path, sizeof path, "%s" LOCK_NAME, folder);
+    fd = sy_os->open_file(path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0)
+        return -1;
+    memcpy(&number, key, sizeof number);
+    while (sy_os->lock_byte(fd, (off_t)(number >> 2))) {
+        if ((errno != EAGAIN && errno != EACCES) || sy_os->now_ns() >= until) {
+            sy_os->close(fd);
+            return -1;
+        }
+        sy_os->sleep_ns(LOOK_AGAIN_NS);
+    }
+    return fd;
+}
+
+/* A child that the program has forked meanwhile has the file open as well: closing would not do. */
+void sy_cache_leave(int turn)
+{
+    if (turn < 0)
+        return;
+    sy_os->unlock_bytes(turn);
+    sy_os->close(turn);
 }

@@ -68,6 +68,7 @@ static struct {
     int devices, major, no_vmm, no_pools, no_peers; /* what the machine is like              */
     int no_driver, no_compiler;
     const char *no_symbol;
+    uint64_t compile_ns;                       /* that a compilation takes */
     uint64_t compiled, launches, waits, syncs; /* what was asked for                           */
     uint64_t captures, loads;
     unsigned blocks_most; /* of a launch */
@@ -142,8 +143,8 @@ struct sy_cuda_context_ {
     int device;
     pthread_mutex_t lock;
     pthread_cond_t room;
-    unsigned busy;                        /* multiprocessors; a block takes one         */
-    struct sy_cpu_pool *idle[FAKE_SMS];   /* for as many launches as can run at a time */
+    unsigned busy;                      /* multiprocessors; a block takes one         */
+    struct sy_cpu_pool *idle[FAKE_SMS]; /* for as many launches as can run at a time */
 };
 
 static struct sy_cuda_context_ fake_contexts[FAKE_DEVICES];
@@ -875,6 +876,7 @@ static int fake_nvrtcCompileProgram(void *p, int count, const char *const *optio
     pthread_mutex_lock(&fake.lock);
     fake.compiled++;
     pthread_mutex_unlock(&fake.lock);
+    sy_os_real.sleep_ns(fake.compile_ns);
     return count > 0 && !strncmp(options[0], "-arch=sm_", 9) ? 0 : 6;
 }
 static int fake_nvrtcGetProgramLogSize(void *p, size_t *bytes)

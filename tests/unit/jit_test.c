@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "check.h"
@@ -431,6 +433,10 @@ static int bad_dir(const char *path, mode_t mode)
 {
     return system_failed() ? -1 : mkdir(path, mode);
 }
+static int bad_lock(int fd, off_t at)
+{
+    return system_failed() ? -1 : sy_os_real.lock_byte(fd, at);
+}
 static int bad_rename(const char *from, const char *to)
 {
     return system_failed() ? -1 : rename(from, to);
@@ -451,6 +457,7 @@ static void failing_system(void)
     fake_os.write_some = bad_write;
     fake_os.make_dir = bad_dir;
     fake_os.rename_file = bad_rename;
+    fake_os.lock_byte = bad_lock;
     fake_os.random = bad_random;
     system_fails = 0;
     clear_folder();
@@ -510,6 +517,108 @@ static void processes_at_once(void)
     CHECK(compiles(&on_disk, 2) == 0, "and it is good");
 }
 
+/* --- one process compiles, the others wait -------------------------------------------------- */
+
+#define MAKERS 6
+
+/* What processes have done, all together. */
+struct crowd {
+    int here;
+    uint64_t compiled;
+};
+
+static int make_three(struct crowd *c)
+{
+    struct sy_variant v[3] = {variant(2), variant(3), variant(4)};
+    struct sy_cubin cubin;
+    uint64_t before = fake.compiled;
+    __atomic_add_fetch(&c->here, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&c->here, __ATOMIC_SEQ_CST) < MAKERS)
+        usleep(100);
+    CHECK(sy_jit_open(2) == SY_OK, "%s", sy_last_error());
+    for (int i = 0; i < 3; i++)
+        sy_jit_start(&on_disk, v + i);
+    for (int i = 0; i < 3; i++)
+        CHECK(sy_jit_get(&on_disk, v + i, &cubin) == SY_OK && cubin.bytes, "%s", sy_last_error());
+    sy_jit_close();
+    __atomic_add_fetch(&c->compiled, fake.compiled - before, __ATOMIC_SEQ_CST);
+    fflush(stdout);
+    return check_state.failures != 0;
+}
+
+static void one_compiles(void)
+{
+    struct crowd *c =
+        mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pids[MAKERS];
+    if (c == MAP_FAILED)
+        abort();
+    clear_folder();
+    fake.compile_ns = 50000000;
+    fflush(stdout);
+    for (int i = 0; i < MAKERS; i++) {
+        pids[i] = fork();
+        if (!pids[i])
+            _exit(make_three(c));
+    }
+    for (int i = 0; i < MAKERS; i++) {
+        int how = 0;
+        waitpid(pids[i], &how, 0);
+        CHECK(how == 0, "process %d ended with %#x", i, (unsigned)how);
+    }
+    fake.compile_ns = 0;
+    CHECK(c->compiled == 3, "%d processes compiled 3 kernels %llu times", MAKERS,
+          (unsigned long long)c->compiled);
+    munmap(c, sizeof *c);
+}
+
+static const uint8_t some_key[SY_SHA256_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t other_key[SY_SHA256_BYTES] = {8, 7, 6, 5, 4, 3, 2, 1};
+
+/* Takes the turn, says so, and never gives it back. */
+static int hold(int said)
+{
+    if (sy_cache_enter(some_key, 0) < 0 || write(said, "", 1) != 1)
+        return 1;
+    for (;;)
+        pause();
+}
+
+/* Who has a turn and dies no longer has it; nobody waits for longer than he would, nor for other
+ * kernels. */
+static void makers_die(void)
+{
+    uint64_t begin;
+    int said[2], other, mine;
+    pid_t pid;
+    char byte;
+    clear_folder();
+    if (pipe(said))
+        abort();
+    fflush(stdout);
+    pid = fork();
+    if (!pid)
+        _exit(hold(said[1]));
+    CHECK(read(said[0], &byte, 1) == 1, "the turn is free");
+    begin = sy_os->now_ns();
+    CHECK(sy_cache_enter(some_key, 100000000) < 0, "two have the turn");
+    CHECK(sy_os->now_ns() - begin >= 100000000, "did not wait");
+    other = sy_cache_enter(other_key, 0);
+    CHECK(other >= 0, "another kernel's turn is taken, too");
+    kill(pid, SIGKILL);
+    mine = sy_cache_enter(some_key, 20000000000u);
+    CHECK(mine >= 0, "the turn of the dead was not free");
+    CHECK(sy_cache_enter(some_key, 0) < 0, "two threads have the turn");
+    sy_cache_leave(mine);
+    mine = sy_cache_enter(some_key, 0);
+    CHECK(mine >= 0, "the turn was not given back");
+    sy_cache_leave(mine);
+    sy_cache_leave(other);
+    waitpid(pid, NULL, 0);
+    close(said[0]);
+    close(said[1]);
+}
+
 int main(void)
 {
     snprintf(home, sizeof home, P_tmpdir "/switchyard-XXXXXX");
@@ -532,6 +641,8 @@ int main(void)
     TEST(no_place);
     TEST(failing_system);
     TEST(processes_at_once);
+    TEST(one_compiles);
+    TEST(makers_die);
     snprintf(folder, sizeof folder, "rm -rf '%.400s'", home);
     if (system(folder))
         return 1;
