@@ -196,6 +196,9 @@ static int fake_cuDeviceGetAttribute(int *value, int attribute, int device)
     FAKE_CALL("cuDeviceGetAttribute");
     (void)device;
     switch (attribute) {
+    case 13: /* the clock in kHz, for switchyard info */
+        *value = 1980000;
+        return 0;
     case SY_CU_ATTR_SMS:
         *value = FAKE_SMS;
         return 0;
