@@ -599,6 +599,7 @@ static void makers_die(void)
     pid = fork();
     if (!pid)
         _exit(hold(said[1]));
+    close(said[1]); /* then a child that ends without a word is noticed */
     CHECK(read(said[0], &byte, 1) == 1, "the turn is free");
     begin = sy_os->now_ns();
     CHECK(sy_cache_enter(some_key, 100000000) < 0, "two have the turn");
@@ -616,7 +617,6 @@ static void makers_die(void)
     sy_cache_leave(other);
     waitpid(pid, NULL, 0);
     close(said[0]);
-    close(said[1]);
 }
 
 int main(void)
