@@ -211,12 +211,12 @@ static int own_words(const struct write *x)
     case REGION_tc_done:
         return x->in / 8 == me;
     case REGION_td_arrive:
-        return x->to == me || x->in / sizeof(struct sy_counter) / d->td_chunks == me;
+        return x->to == me || x->in / 4 / d->td_chunks == me;
     case REGION_route_arrive:
     case REGION_tc_weigh:
     case REGION_ld_arrive:
     case REGION_lc_weigh:
-        return x->to == me || x->in / sizeof(struct sy_counter) == me;
+        return x->to == me || x->in / 4 == me;
     default: /* tc_arrive, lc_arrive: any holder's rows count */
         return 1;
     }
@@ -324,16 +324,6 @@ static void all_are(uint32_t rank, const char *what, const void *words, uint64_t
                         rank, what, (unsigned long long)i, w[i], value);
 }
 
-static void counters_are(uint32_t rank, const char *what, const void *counters, uint64_t count,
-                         uint32_t value)
-{
-    const struct sy_counter *all = counters;
-    for (uint64_t i = 0; i < count; i++)
-        if (all[i].n != value)
-            sim_violate(SIM_CHECK_CLEAN, "rank %u: %s[%llu] is %u, and not %u, after the round",
-                        rank, what, (unsigned long long)i, all[i].n, value);
-}
-
 static void clean_private(uint32_t rank, const struct sy_dev *d)
 {
     const uint64_t *sent = (const uint64_t *)(const void *)(d->mine + d->in.sent);
@@ -353,6 +343,20 @@ static void clean_private(uint32_t rank, const struct sy_dev *d)
                         (unsigned long long)sent[i], (unsigned long long)received[i]);
 }
 
+/* Halves of latency combine's counters: of the even epochs, and of the odd ones. */
+static void clean_tokens(uint32_t rank, const struct sy_dev *d, uint64_t launched)
+{
+    const struct sy_lone_counter *all = (const void *)(d->heap + d->at.lc_arrive);
+    for (uint32_t i = 0; i < 2 * d->lat_tokens_max; i++) {
+        uint32_t half = i / d->lat_tokens_max, token = i % d->lat_tokens_max;
+        uint32_t value = (uint32_t)((launched + half) / 2) * d->fan_max * SY_PARTS_MAX;
+        if (all[i].n != value)
+            sim_violate(SIM_CHECK_CLEAN,
+                        "rank %u: lc_arrive[%u][%u] is %u, and not %u, after the round", rank, half,
+                        token, all[i].n, value);
+    }
+}
+
 static void clean_counters(uint32_t rank, const struct sy_dev *d)
 {
     const uint64_t route = sim_launched(rank, SY_CH_ROUTE);
@@ -363,21 +367,16 @@ static void clean_counters(uint32_t rank, const struct sy_dev *d)
     const uint8_t *h = d->heap;
     const uint32_t chunk = SY_CHUNK_ROWS * SY_PARTS_MAX;
     all_are(rank, "stop", h + d->at.stop, 3, 0);
-    counters_are(rank, "route_arrive", h + d->at.route_arrive, d->ranks,
-                 (uint32_t)route * d->tokens_max);
-    counters_are(rank, "td_arrive", h + d->at.td_arrive, (uint64_t)d->ranks * d->td_chunks,
-                 (uint32_t)td * chunk);
-    counters_are(rank, "tc_arrive", h + d->at.tc_arrive, d->tc_chunks,
-                 (uint32_t)tc * d->fan_max * chunk);
-    counters_are(rank, "tc_weigh", h + d->at.tc_weigh, d->ranks, (uint32_t)tc * d->tokens_max);
-    counters_are(rank, "ld_arrive", h + d->at.ld_arrive, d->ranks,
-                 (uint32_t)ld * d->lat_tokens_max);
-    counters_are(rank, "lc_arrive[0]", h + d->at.lc_arrive, d->lat_tokens_max,
-                 (uint32_t)(lc / 2) * d->fan_max * SY_PARTS_MAX);
-    counters_are(rank, "lc_arrive[1]",
-                 h + d->at.lc_arrive + (uint64_t)d->lat_tokens_max * sizeof(struct sy_counter),
-                 d->lat_tokens_max, (uint32_t)((lc + 1) / 2) * d->fan_max * SY_PARTS_MAX);
-    counters_are(rank, "lc_weigh", h + d->at.lc_weigh, d->ranks, (uint32_t)lc * d->lat_tokens_max);
+    all_are(rank, "route_arrive", h + d->at.route_arrive, d->ranks,
+            (uint32_t)route * d->tokens_max);
+    all_are(rank, "td_arrive", h + d->at.td_arrive, (uint64_t)d->ranks * d->td_chunks,
+            (uint32_t)td * chunk);
+    all_are(rank, "tc_arrive", h + d->at.tc_arrive, d->tc_chunks,
+            (uint32_t)tc * d->fan_max * chunk);
+    all_are(rank, "tc_weigh", h + d->at.tc_weigh, d->ranks, (uint32_t)tc * d->tokens_max);
+    all_are(rank, "ld_arrive", h + d->at.ld_arrive, d->ranks, (uint32_t)ld * d->lat_tokens_max);
+    clean_tokens(rank, d, lc);
+    all_are(rank, "lc_weigh", h + d->at.lc_weigh, d->ranks, (uint32_t)lc * d->lat_tokens_max);
 }
 
 void sim_rules_clean(uint32_t rank)

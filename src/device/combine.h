@@ -62,9 +62,10 @@ SY_DEV float *sy_co_ahead(const struct sy_co *o, sy_u8 *heap, sy_u32 order)
 SY_DEV sy_u32 *sy_co_counter(const struct sy_co *o, sy_u8 *heap, sy_u32 token)
 {
     const struct sy_dev *d = &o->a->d;
+    struct sy_lone_counter *alone = (struct sy_lone_counter *)(heap + d->at.lc_arrive);
     if (!o->latency)
-        return sy_counter_at(heap, d->at.tc_arrive, token >> SY_CHUNK_SHIFT);
-    return sy_counter_at(heap, d->at.lc_arrive, o->half * d->lat_tokens_max + token);
+        return (sy_u32 *)(heap + d->at.tc_arrive) + (token >> SY_CHUNK_SHIFT);
+    return &alone[o->half * d->lat_tokens_max + token].n;
 }
 
 /* Does this rank read its own rows where they lie? Then they need not be pushed: with layouts by
@@ -107,7 +108,7 @@ SY_DEV void sy_co_send_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 w
         SY_FOR (j, c, fan[t]) {
             sy_u32 p = dst[(sy_u64)t * SY_FAN(&a->r) + j].rank;
             if (!o->rows_of[p])
-                sy_signal_add(sy_counter_at(a->d.peers[p], region, a->d.rank), 1u);
+                sy_signal_add((sy_u32 *)(a->d.peers[p] + region) + a->d.rank, 1u);
         }
 }
 
@@ -119,7 +120,7 @@ SY_DEV int sy_co_wait_weights(struct sy_ctx *c, const struct sy_co *o, sy_u32 so
     const sy_u32 *live = (const sy_u32 *)SY_ROUTE_AT(&o->a->r, live_all);
     sy_u64 region = o->latency ? d->at.lc_weigh : d->at.tc_weigh;
     sy_u32 amount = o->latency ? d->lat_tokens_max : d->tokens_max;
-    return sy_wait_count(c, o->op, sy_counter_at(d->heap, region, source),
+    return sy_wait_count(c, o->op, (const sy_u32 *)(d->heap + region) + source,
                          SY_COUNTER_BASE(o->op->epoch, amount) + live[source], SY_FAULT_WEIGHTS,
                          source);
 }

@@ -88,7 +88,7 @@ SY_DEV void sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
     const struct sy_combine_kargs *a = o->a;
     const struct sy_dev *d = &a->d;
     const sy_u64 *done = (const sy_u64 *)SY_OWN(d, tc_done);
-    sy_u64 weigh = o->latency ? d->at.lc_weigh : d->at.tc_weigh;
+    sy_u32 *weigh = (sy_u32 *)(d->heap + (o->latency ? d->at.lc_weigh : d->at.tc_weigh));
     const sy_u32 *live = (const sy_u32 *)SY_ROUTE_AT(&a->r, live_all);
     sy_u32 amount = o->latency ? d->lat_tokens_max : d->tokens_max, ignore;
     int weighed = sy_co_ahead_needed(o) && !SY_PULL(a);
@@ -103,7 +103,7 @@ SY_DEV void sy_co_settle(struct sy_ctx *c, const struct sy_co *o)
         sy_put64((sy_u64 *)SY_AT(d, heap, tc_done) + d->rank, sy_word(o->op->epoch, 1u));
     }
     SY_FOR (s, c, SY_RANKS(d)) {
-        sy_signal_add(sy_counter_at(d->heap, weigh, s), amount - (weighed ? live[s] : 0));
+        sy_signal_add(weigh + s, amount - (weighed ? live[s] : 0));
     }
     if (o->latency) {
         sy_co_check_late(c, o);

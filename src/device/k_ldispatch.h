@@ -279,7 +279,7 @@ SY_DEV void sy_ld_told(struct sy_ctx *c, const struct sy_ldispatch_args *a, stru
     sy_fence_publish(c);
     SY_FOR (p, c, SY_RANKS(&a->d)) {
         if (sh->sent[p])
-            sy_signal_add(sy_counter_at(sh->peers[p], a->d.at.ld_arrive, a->d.rank), sh->sent[p]);
+            sy_signal_add((sy_u32 *)SY_AT(&a->d, sh->peers[p], ld_arrive) + a->d.rank, sh->sent[p]);
         sh->sent[p] = 0;
     }
     sy_warp_sync(c);
@@ -577,11 +577,12 @@ SY_DEV void sy_ld_take_rows(struct sy_ctx *c, const struct sy_ldispatch_args *a,
                             struct sy_copier *p, sy_u32 worker, sy_u32 workers)
 {
     const struct sy_dev *d = &a->d;
+    const sy_u32 *arrive = (const sy_u32 *)SY_OWN(d, ld_arrive);
     sy_u32 source, nth, place;
     for (sy_u32 u = worker; sy_ld_find(a, sh->heard, u, &source, &nth, &place); u += workers) {
         sy_u32 n = sy_announced(d, sh->heard, source, SY_COUNT_ROWS);
-        if (!sy_wait_count(c, op, sy_counter_at(d->heap, d->at.ld_arrive, source),
-                           SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n, SY_FAULT_ROWS, source))
+        if (!sy_wait_count(c, op, arrive + source, SY_COUNTER_BASE(op->epoch, SY_LD_AMOUNT(d)) + n,
+                           SY_FAULT_ROWS, source))
             return;
         if (p->slots)
             sy_fence_loads(c);
@@ -660,9 +661,9 @@ SY_DEV void sy_ld_close(struct sy_ctx *c, const struct sy_ldispatch_args *a, con
                         const sy_u32 *heard)
 {
     const struct sy_dev *d = &a->d;
+    sy_u32 *arrive = (sy_u32 *)SY_OWN(d, ld_arrive);
     SY_FOR (s, c, a->receive ? SY_RANKS(d) : 0)
-        sy_signal_add(sy_counter_at(d->heap, d->at.ld_arrive, s),
-                      SY_LD_AMOUNT(d) - sy_announced(d, heard, s, SY_COUNT_ROWS));
+        sy_signal_add(arrive + s, SY_LD_AMOUNT(d) - sy_announced(d, heard, s, SY_COUNT_ROWS));
     if (a->send && c->lane == 0) {
         ((sy_u64 *)SY_MINE(d, last_use))[a->view] = op->epoch;
         *(sy_u64 *)SY_ROUTE_AT(&a->r, bad) = 0;

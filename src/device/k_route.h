@@ -368,7 +368,7 @@ SY_DEV void sy_route_signal(struct sy_ctx *c, const struct sy_route_args *a,
     sy_fence_publish(c);
     SY_FOR (p, c, SY_RANKS(&a->d)) {
         if (u->records[p])
-            sy_signal_add(sy_counter_at(u->goals[p].heap, a->d.at.route_arrive, a->d.rank),
+            sy_signal_add((sy_u32 *)SY_AT(&a->d, u->goals[p].heap, route_arrive) + a->d.rank,
                           u->records[p]);
     }
 }
@@ -470,6 +470,7 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
     const sy_u32 *bases = (const sy_u32 *)SY_ROUTE_AT(&a->r, recv_base);
+    sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
     sy_u32 parts = a->r.chunks << (SY_CHUNK_SHIFT - SY_TAKE_SHIFT);
     sy_u32 worker = c->warp * c->blocks + c->block, workers = c->blocks * c->warps;
     if (!sy_gate_wait(c, op, SY_GATE_KNOWN, 1))
@@ -479,8 +480,8 @@ SY_DEV int sy_route_receive(struct sy_ctx *c, const struct sy_route_args *a, con
         sy_u32 first = u / SY_RANKS(d) << SY_TAKE_SHIFT;
         if (first >= n)
             continue;
-        if (!sy_wait_count(c, op, sy_counter_at(d->heap, d->at.route_arrive, s),
-                           SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n, SY_FAULT_ROWS, s))
+        if (!sy_wait_count(c, op, arrive + s, SY_COUNTER_BASE(op->epoch, SY_ROUTE_AMOUNT(d)) + n,
+                           SY_FAULT_ROWS, s))
             return 0;
         sy_route_take_some(c, a, op, s, base, first, sy_min_u32(first + (1u << SY_TAKE_SHIFT), n));
     }
@@ -550,10 +551,10 @@ SY_DEV void sy_route_close(struct sy_ctx *c, const struct sy_route_args *a, cons
 {
     const struct sy_dev *d = &a->d;
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
+    sy_u32 *arrive = (sy_u32 *)SY_OWN(d, route_arrive);
     sy_u32 *gate = sy_route_gate(d, 0);
     SY_FOR (s, c, SY_RANKS(d)) {
-        sy_signal_add(sy_counter_at(d->heap, d->at.route_arrive, s),
-                      SY_ROUTE_AMOUNT(d) - (sy_u32)counts[s]);
+        sy_signal_add(arrive + s, SY_ROUTE_AMOUNT(d) - (sy_u32)counts[s]);
     }
     if (c->lane == 0) {
         gate[0] = gate[1] = gate[2] = gate[3] = 0;

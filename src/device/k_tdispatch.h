@@ -20,12 +20,6 @@
 
 #define SY_TD_AMOUNT (SY_CHUNK_ROWS * SY_PARTS_MAX) /* of td_arrive per operation */
 
-/* Of a source's chunk of rows. */
-SY_DEV sy_u32 *sy_td_counter(const struct sy_dev *d, sy_u8 *heap, sy_u32 source, sy_u32 chunk)
-{
-    return sy_counter_at(heap, d->at.td_arrive, source * d->td_chunks + chunk);
-}
-
 /* --- pusher --------------------------------------------------------------------------------- */
 
 /* Where that of a row's side begins which travels with a part of the row: the scales that are made
@@ -223,7 +217,8 @@ SY_DEV void sy_td_count(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_
         if (v.w[0] == SY_NO_RANK)
             break;
         sy_part_arrived(c, &a->d, v.w[0], chunk, goes[v.w[0] * a->r.chunks + chunk] * a->s.parts,
-                        sy_td_counter(&a->d, a->d.peers[v.w[0]], a->d.rank, chunk));
+                        (sy_u32 *)SY_PEER(&a->d, v.w[0], td_arrive) + a->d.rank * a->d.td_chunks +
+                            chunk);
     }
 }
 
@@ -258,7 +253,8 @@ SY_DEV void sy_td_signal(struct sy_ctx *c, const struct sy_tdispatch_args *a,
 SY_DEV int sy_td_await(struct sy_ctx *c, const struct sy_tdispatch_args *a, const struct sy_op *op,
                        sy_u32 source, sy_u32 chunk, int settle)
 {
-    sy_u32 *counter = sy_td_counter(&a->d, a->d.heap, source, chunk), expect = 0;
+    sy_u32 *counter = (sy_u32 *)SY_OWN(&a->d, td_arrive) + source * a->d.td_chunks + chunk,
+           expect = 0;
     if (chunk < a->r.chunks)
         expect = ((const sy_u32 *)SY_ROUTE_AT(&a->r, live))[source * a->r.chunks + chunk];
     expect *= a->s.parts;
@@ -362,14 +358,14 @@ SY_DEV int sy_td_rows(struct sy_ctx *c, const struct sy_tdispatch_args *a, const
 SY_DEV sy_u32 sy_td_used(struct sy_ctx *c, const struct sy_tdispatch_args *a, sy_u32 worker)
 {
     const sy_s32 *counts = (const sy_s32 *)SY_ROUTE_AT(&a->r, source_counts);
-    sy_u32 most = 0, used;
+    sy_u32 *arrive = (sy_u32 *)SY_OWN(&a->d, td_arrive), most = 0, used;
     SY_FOR (s, c, SY_RANKS(&a->d)) {
         most = (sy_u32)counts[s] > most ? (sy_u32)counts[s] : most;
     }
     used = sy_div_up(sy_max(c, most), SY_CHUNK_ROWS);
     for (sy_u32 s = 0; worker == 0 && s < SY_RANKS(&a->d); s++)
         for (sy_u32 i = used + c->lane; i < a->d.td_chunks; i += SY_LANES)
-            sy_signal_add(sy_td_counter(&a->d, a->d.heap, s, i), SY_TD_AMOUNT);
+            sy_signal_add(arrive + s * a->d.td_chunks + i, SY_TD_AMOUNT);
     return used;
 }
 

@@ -22,7 +22,7 @@
  *           sy_glance[64]    a word for its own sake, no order. What spins, glances: an acquire
  *                            makes a GPU forget its first-level cache
  *           sy_put[64]       a word that proves itself (epoch inside); per lane, no order
- *           sy_signal_add    adds to a counter; per lane; what must be seen with it comes
+ *           sy_signal_add    adds to a SY_COUNTER; per lane; what must be seen with it comes
  *                            before a sy_fence_publish()
  *           sy_claim         sets a word to 1 and returns what it was; per lane
  * fences    sy_fence_publish orders this warp's writes, and all writes that it has seen, before its

@@ -23,12 +23,6 @@ struct sy_op {
 #define SY_MINE(d, name) ((void *)((d)->mine + (d)->in.name))
 #define SY_ROUTE_AT(r, name) ((void *)((r)->memory + (r)->at.name))
 
-/* Number i of the counters that lie at `at` in a heap. */
-SY_DEV sy_u32 *sy_counter_at(sy_u8 *heap, sy_u64 at, sy_u32 i)
-{
-    return &((struct sy_counter *)(heap + at))[i].n;
-}
-
 /* The rank of an expert, which must be one. */
 SY_DEV sy_u32 sy_owner(const struct sy_dev *d, sy_s32 expert)
 {

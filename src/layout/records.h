@@ -32,16 +32,18 @@ enum {
  * latency mode: of its token). */
 #define SY_PARTS_MAX 64u
 
-/* A word that peers add to. Every operation adds the same amount in the end: what the peers do not
- * need of it the owner adds after it has waited. So the counter's value before epoch e is (e - 1) *
- * amount, and nobody keeps or clears anything.
- * Each has a cache line of a GPU to itself: hundreds of warps ask for counters while peers add to
- * them, and what shares a line queues up there. */
-struct sy_counter {
+/* SY_COUNTER: a word that peers add to. Every operation adds the same amount in the end: what the
+ * peers do not need of it the owner adds after it has waited. So the counter's value before epoch e
+ * is (e - 1) * amount, and nobody keeps or clears anything. */
+#define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch)-1u) * (sy_u32)(amount))
+
+/* lc_arrive: a SY_COUNTER with a cache line of a GPU to itself. There is one for each token, and
+ * hundreds of warps ask for all of them at once while peers add to them: what shares a line queues
+ * up there, the longer the worse the line's place. */
+struct sy_lone_counter {
     sy_u32 n;
     sy_u32 spare[31];
 };
-#define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch)-1u) * (sy_u32)(amount))
 
 /* start[channel][epoch & 1][p]: rank p has begun operation `epoch`, and is through with all before
  * it. A peer may have begun the next one while some block here still reads its words of this one:
@@ -150,7 +152,7 @@ struct sy_report {
 };
 
 SY_STATIC_ASSERT(sizeof(struct sy_start) == 16, "two words");
-SY_STATIC_ASSERT(sizeof(struct sy_counter) == 128, "a line");
+SY_STATIC_ASSERT(sizeof(struct sy_lone_counter) == 128, "a line");
 SY_STATIC_ASSERT(sizeof(struct sy_dst) == 16, "one 16-byte load");
 SY_STATIC_ASSERT(sizeof(struct sy_fault_record) == 48, "no padding");
 SY_STATIC_ASSERT(sizeof(struct sy_notice) == 24, "no padding");
@@ -158,7 +160,7 @@ SY_STATIC_ASSERT(sizeof(struct sy_report) == 72, "no padding");
 
 /* What k_flags.h keeps in every heap, zero at first; a struct sy_turns of each rank follows. */
 struct sy_flags {
-    sy_u32 arrived; /* by all ranks, a counter                                */
+    sy_u32 arrived; /* by all ranks, SY_COUNTER                               */
     sy_u32 met;     /* rounds that this rank has met; nobody else's           */
 };
 struct sy_turns {

@@ -87,9 +87,9 @@ static const struct quantising {
 #define MANY_BLOCKS 48u
 #define ENOUGH_BLOCKS 64u
 
-/* So many bytes of the own sums, which stand for those of a rank, are worth pushing what could be
- * fetched (GPU). */
-#define PUSHED_BYTES 44e6
+/* So many bytes over the links for the own sums, which stand for those of any rank, are worth
+ * pushing what could be fetched (GPU). */
+#define PUSHED_BYTES 122e6
 
 /* Bytes that pushers of a dispatch should have on their way, all of a rank and those of an SM at
  * most, and how many pushers there may be (GPU). */
@@ -223,13 +223,19 @@ static void pieces(const struct sy_machine *m, struct sy_shape *s, uint32_t byte
     s->piece_bytes = m->lanes > 1 ? up((s->part_bytes + n - 1) / n, 16) : s->part_bytes;
 }
 
-/* Rows that come to a rank, if the routing is even. */
-static double rows_expected(const struct sy_work *w)
+/* Ranks that a token goes to, if the routing is even. */
+static double ranks_of_token(const struct sy_work *w)
 {
     double missed = 1;
     for (uint32_t k = 0; k < w->topk && missed > 1e-3; k++)
         missed *= 1 - 1.0 / w->ranks;
-    return w->tokens_most * (w->ranks * (1 - missed));
+    return w->ranks * (1 - missed);
+}
+
+/* Rows that come to a rank, then, if all have as many tokens as any. */
+static double rows_expected(const struct sy_work *w)
+{
+    return w->tokens_most * ranks_of_token(w);
 }
 
 /* Few pushers reach what an SM can store, and one each suffices once there are many blocks; but an
@@ -243,7 +249,7 @@ static uint32_t dispatch_pushers(const struct sy_work *w, uint32_t blocks)
                        : blocks < BUSY_BLOCKS                                   ? 3
                        : blocks < (w->by_expert ? busy_blocks(w) : MANY_BLOCKS) ? 2
                                                                                 : 1;
-    double item = rows_expected(w) / (w->tokens_most ? w->tokens_most : 1) * w->row_bytes + 1;
+    double item = ranks_of_token(w) * w->row_bytes + 1;
     double wanted = ON_THE_WAY / item / blocks + 1, most = ON_THE_WAY_OF_SM / item;
     uint32_t more = (uint32_t)(wanted < most ? wanted : most);
     more = least(more, PUSHERS_MOST);
@@ -474,13 +480,14 @@ sy_status sy_cut_combine(const struct sy_machine *m, const struct sy_work *w, st
  * holders sum. By token it is a row per rank either way, and what is pushed is written and read
  * once more. But links carry more stores than loads: with blocks enough to offer them these, and
  * bytes enough for the difference to count, rows are pushed, unless as many stay at home as leave
- * (64 SMs, 4096 tokens: on 4 GPUs 483 us, fetched 492; on 2 GPUs 238 and 188). */
+ * (64 SMs, 4096 tokens: on 4 GPUs 481 us, fetched 492; on 2 GPUs 238 and 188), or there are few (4
+ * GPUs: top-6 447 and 452 us, top-4 387 and 382, top-1 202 and 162). */
 int sy_combine_fetches(const struct sy_machine *m, const struct sy_work *w)
 {
     int offered = paced(m, w, m->blocks_max, 1) ||
                   (offers_links(m, w, m->blocks_max) && m->blocks_max >= ALONE_BLOCKS);
-    int push = offered && m->bulk && w->ranks > FEW_RANKS &&
-               (double)w->tokens * w->row_bytes >= PUSHED_BYTES;
+    double leaving = w->tokens * ranks_of_token(w) * (1 - 1.0 / w->ranks) * w->row_bytes;
+    int push = offered && m->bulk && w->ranks > FEW_RANKS && leaving >= PUSHED_BYTES;
     return m->lanes == 1 || (!w->by_expert && !push);
 }
 

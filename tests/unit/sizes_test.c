@@ -76,7 +76,6 @@ static void check_limits(const struct sy_limits *given, const struct sy_limits *
 static sy_u64 heap_needs(const char *name, const struct sy_limits *m)
 {
     sy_u64 R = m->ranks, T = m->tokens_max, t = m->lat_tokens_max, K = m->topk_max, F = m->fan_max;
-    const sy_u64 line = 128; /* each counter has one to itself */
     const struct {
         const char *name;
         sy_u64 bytes;
@@ -86,23 +85,23 @@ static sy_u64 heap_needs(const char *name, const struct sy_limits *m)
         {"start", 2 * SY_CHANNELS * R * sizeof(struct sy_start)},
         {"route_count", m->books ? 2 * R * (4 + R + m->experts) * 8 : R * (4 + m->local_max) * 8},
         {"route_base", R * (2 + m->local_max) * 8},
-        {"route_arrive", R * line},
+        {"route_arrive", R * 4},
         {"route_meta", R * T * (2 + K) * 4},
-        {"td_arrive", R * ((T + 63) / 64) * line},
+        {"td_arrive", R * ((T + 63) / 64) * 4},
         {"td_side", R * T * 4 * (m->scale_words_max + K)},
         {"td_rows", m->views * m->recv_rows_max * m->row_bytes_max},
-        {"tc_arrive", (T + 63) / 64 * line},
+        {"tc_arrive", (T + 63) / 64 * 4},
         {"tc_done", R * 8},
-        {"tc_weigh", R * line},
+        {"tc_weigh", R * 4},
         {"tc_weights", R * T * K * 4},
         {"tc_side", T * F * K * 4},
         {"tc_rows", T * F * m->row_bytes_max},
         {"ld_count", m->lat_views * R * (4 + m->local_max) * 8},
-        {"ld_arrive", R * line},
+        {"ld_arrive", R * 4},
         {"ld_tail", m->lat_views * R * t * 4 * (4 + 3 * K + m->scale_words_max)},
         {"ld_rows", m->lat_views * R * t * m->row_bytes_max},
-        {"lc_arrive", 2 * t * line},
-        {"lc_weigh", R * line},
+        {"lc_arrive", 2 * t * 128},
+        {"lc_weigh", R * 4},
         {"lc_weights", 2 * R * t * K * 4},
         {"lc_dropped", 2 * t * F * 4},
         {"lc_side", 2 * t * F * K * 4},

@@ -318,24 +318,28 @@ static void paths(void)
 {
     static const struct {
         const char *what;
-        uint32_t blocks, pace, ranks, tokens, row_bytes, by_expert;
+        uint32_t blocks, pace, ranks, topk, tokens, row_bytes, by_expert;
         int fetches;
-    } cases[] = {{"large", 132, 0, 8, 4096, 14336, 0, 0},
-                 {"by expert", 132, 0, 8, 4096, 14336, 1, 0},
-                 {"two ranks", 132, 0, 2, 4096, 14336, 0, 1},
-                 {"three ranks", 132, 0, 3, 4096, 14336, 0, 0},
-                 {"few tokens", 132, 0, 8, 3069, 14336, 0, 1},
-                 {"few, but wide", 132, 0, 8, 2048, 32768, 0, 0},
-                 {"blocks enough", 32, 0, 8, 4096, 14336, 0, 0},
-                 {"too few", 31, 0, 8, 4096, 14336, 0, 1},
-                 {"enough with a pace", 24, 355, 8, 4096, 14336, 0, 0},
-                 {"too few", 23, 355, 8, 4096, 14336, 0, 1}};
+    } cases[] = {{"large", 132, 0, 8, 8, 4096, 14336, 0, 0},
+                 {"by expert", 132, 0, 8, 8, 4096, 14336, 1, 0},
+                 {"two ranks", 132, 0, 2, 8, 16384, 14336, 0, 1},
+                 {"three ranks", 132, 0, 3, 8, 8192, 14336, 0, 0},
+                 {"tokens enough", 132, 0, 4, 8, 3200, 14336, 0, 0},
+                 {"few tokens", 132, 0, 4, 8, 3100, 14336, 0, 1},
+                 {"few, but wide", 132, 0, 4, 8, 2048, 32768, 0, 0},
+                 {"experts enough", 132, 0, 4, 6, 4096, 14336, 0, 0},
+                 {"few experts", 132, 0, 4, 4, 4096, 14336, 0, 1},
+                 {"blocks enough", 32, 0, 8, 8, 4096, 14336, 0, 0},
+                 {"too few", 31, 0, 8, 8, 4096, 14336, 0, 1},
+                 {"enough with a pace", 24, 355, 8, 8, 4096, 14336, 0, 0},
+                 {"too few", 23, 355, 8, 8, 4096, 14336, 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sy_machine m = hopper, cpu = {.lanes = 1, .blocks_max = 8};
         struct sy_work w = common;
         m.blocks_max = cases[i].blocks;
         m.pace = cases[i].pace;
         w.ranks = cases[i].ranks;
+        w.topk = cases[i].topk;
         w.tokens = cases[i].tokens;
         w.row_bytes = cases[i].row_bytes;
         w.by_expert = cases[i].by_expert;
