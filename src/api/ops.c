@@ -85,6 +85,7 @@ int sy_fetch_wanted(const sy_route *route, const struct sy_machine *m, int64_t t
                     uint64_t row_bytes)
 {
     const struct sy_work w = {.ranks = route->group->dev.ranks,
+                              .topk = route->dev.topk,
                               .tokens = (uint32_t)tokens,
                               .row_bytes = (uint32_t)row_bytes,
                               .by_expert = (uint32_t)sy_layout_by_expert(route->config.layout)};

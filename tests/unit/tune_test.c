@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "api/group.h"
+#include "api/ops.h"
 #include "base/maxima.h"
 #include "check.h"
 #include "device/prims.h"
@@ -313,7 +315,20 @@ static void copies(void)
         }
 }
 
-/* What the sources of a combine fetch, and what is pushed (SY_COMBINE_PATH=0). */
+/* What a route's combine would do on such a machine; path: SY_COMBINE_PATH. */
+static int asked(const struct sy_machine *m, const struct sy_work *w, uint32_t latency, int path)
+{
+    static sy_group group;
+    sy_route route = {.group = &group};
+    group.dev.ranks = w->ranks;
+    group.plan.params.combine_path = path;
+    route.dev.topk = w->topk;
+    route.dev.latency = latency;
+    route.config.layout = w->by_expert ? SY_EXPERT_PACKED : SY_TOKEN_MAJOR;
+    return sy_fetch_wanted(&route, m, w->tokens, w->row_bytes);
+}
+
+/* What the sources of a combine fetch, and what is pushed. */
 static void paths(void)
 {
     static const struct {
@@ -344,6 +359,9 @@ static void paths(void)
         w.row_bytes = cases[i].row_bytes;
         w.by_expert = cases[i].by_expert;
         CHECK(sy_combine_fetches(&m, &w) == cases[i].fetches, "%s", cases[i].what);
+        CHECK(asked(&m, &w, 0, 0) == cases[i].fetches, "%s, of a route", cases[i].what);
+        CHECK(!asked(&m, &w, 0, 1) && asked(&m, &w, 0, 2) && !asked(&m, &w, 1, 0),
+              "%s, as somebody wants it", cases[i].what);
         m.bulk = 0; /* lanes that store do not sum meanwhile */
         CHECK(sy_combine_fetches(&m, &w) == !w.by_expert, "%s, no bulk copies", cases[i].what);
         CHECK(sy_combine_fetches(&cpu, &w), "%s, on the CPU", cases[i].what);
