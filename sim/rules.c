@@ -314,14 +314,22 @@ void sim_rule_word(uint32_t rank, const void *p, uint64_t before, uint64_t after
 
 /* --- after a round ---------------------------------------------------------------------------- */
 
+/* One word every so many bytes. */
+static void each_is(uint32_t rank, const char *what, const uint8_t *words, size_t apart,
+                    uint64_t count, uint32_t value)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t word = *(const uint32_t *)(const void *)(words + i * apart);
+        if (word != value)
+            sim_violate(SIM_CHECK_CLEAN, "rank %u: %s[%llu] is %u, and not %u, after the round",
+                        rank, what, (unsigned long long)i, word, value);
+    }
+}
+
 static void all_are(uint32_t rank, const char *what, const void *words, uint64_t count,
                     uint32_t value)
 {
-    const uint32_t *w = words;
-    for (uint64_t i = 0; i < count; i++)
-        if (w[i] != value)
-            sim_violate(SIM_CHECK_CLEAN, "rank %u: %s[%llu] is %u, and not %u, after the round",
-                        rank, what, (unsigned long long)i, w[i], value);
+    each_is(rank, what, words, sizeof(uint32_t), count, value);
 }
 
 static void clean_private(uint32_t rank, const struct sy_dev *d)
@@ -343,20 +351,6 @@ static void clean_private(uint32_t rank, const struct sy_dev *d)
                         (unsigned long long)sent[i], (unsigned long long)received[i]);
 }
 
-/* Halves of latency combine's counters: of the even epochs, and of the odd ones. */
-static void clean_tokens(uint32_t rank, const struct sy_dev *d, uint64_t launched)
-{
-    const struct sy_lone_counter *all = (const void *)(d->heap + d->at.lc_arrive);
-    for (uint32_t i = 0; i < 2 * d->lat_tokens_max; i++) {
-        uint32_t half = i / d->lat_tokens_max, token = i % d->lat_tokens_max;
-        uint32_t value = (uint32_t)((launched + half) / 2) * d->fan_max * SY_PARTS_MAX;
-        if (all[i].n != value)
-            sim_violate(SIM_CHECK_CLEAN,
-                        "rank %u: lc_arrive[%u][%u] is %u, and not %u, after the round", rank, half,
-                        token, all[i].n, value);
-    }
-}
-
 static void clean_counters(uint32_t rank, const struct sy_dev *d)
 {
     const uint64_t route = sim_launched(rank, SY_CH_ROUTE);
@@ -366,6 +360,7 @@ static void clean_counters(uint32_t rank, const struct sy_dev *d)
     const uint64_t lc = sim_launched(rank, SY_CH_LCOMBINE);
     const uint8_t *h = d->heap;
     const uint32_t chunk = SY_CHUNK_ROWS * SY_PARTS_MAX;
+    const uint64_t alone = (uint64_t)d->lat_tokens_max * sizeof(struct sy_lone_counter);
     all_are(rank, "stop", h + d->at.stop, 3, 0);
     all_are(rank, "route_arrive", h + d->at.route_arrive, d->ranks,
             (uint32_t)route * d->tokens_max);
@@ -375,7 +370,10 @@ static void clean_counters(uint32_t rank, const struct sy_dev *d)
             (uint32_t)tc * d->fan_max * chunk);
     all_are(rank, "tc_weigh", h + d->at.tc_weigh, d->ranks, (uint32_t)tc * d->tokens_max);
     all_are(rank, "ld_arrive", h + d->at.ld_arrive, d->ranks, (uint32_t)ld * d->lat_tokens_max);
-    clean_tokens(rank, d, lc);
+    for (uint32_t half = 0; half < 2; half++)
+        each_is(rank, half ? "lc_arrive[1]" : "lc_arrive[0]", h + d->at.lc_arrive + half * alone,
+                sizeof(struct sy_lone_counter), d->lat_tokens_max,
+                (uint32_t)((lc + half) / 2) * d->fan_max * SY_PARTS_MAX);
     all_are(rank, "lc_weigh", h + d->at.lc_weigh, d->ranks, (uint32_t)lc * d->lat_tokens_max);
 }
 

@@ -38,8 +38,8 @@ enum {
 #define SY_COUNTER_BASE(epoch, amount) ((sy_u32)((epoch)-1u) * (sy_u32)(amount))
 
 /* lc_arrive: a SY_COUNTER with a cache line of a GPU to itself. There is one for each token, and
- * hundreds of warps ask for all of them at once while peers add to them: what shares a line queues
- * up there, the longer the worse the line's place. */
+ * hundreds of warps ask for all of them at once while peers add to them: where several shared a
+ * line, its place in a GPU's second-level cache decided how long that took. */
 struct sy_lone_counter {
     sy_u32 n;
     sy_u32 spare[31];
