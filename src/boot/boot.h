@@ -54,7 +54,8 @@ struct sy_boot {
 
 /* Uses boot, rank, ranks, id, allgather, barrier, boot_context and timeout_ns of the configuration,
  * and nothing else. Collective: when it fails on one rank that others could hear of, it fails on
- * all, within the timeout. config is borrowed. */
+ * all, within the timeout; up to half a second later, here and below, when the root itself is late.
+ * config is borrowed. */
 sy_status sy_boot_open(const sy_group_config *config, struct sy_boot **boot);
 
 /* all: ranks * bytes, in the order of ranks; may not overlap mine. bytes is equal on all ranks and

@@ -543,10 +543,37 @@ static void act_stopped(const struct scene *scene, int rank)
     sy_boot_close(boot);
 }
 
+/* The root does not run while the deadline passes, as on a busy machine. */
+static void act_root_sleeps(const struct scene *scene, int rank)
+{
+    struct sy_boot *boot = NULL;
+    pid_t self = getpid(), waker;
+    if (rank == scene->number) { /* never comes */
+        record(rank, SY_OK);
+        return;
+    }
+    waker = rank ? 0 : fork();
+    if (!rank && !waker) {
+        sleep_ms(scene->timeout_ms / 2);
+        kill(self, SIGSTOP);
+        sleep_ms(scene->timeout_ms / 2 + 150);
+        kill(self, SIGCONT);
+        _exit(0);
+    }
+    record(rank, open_world(scene, rank, &boot));
+    if (!rank)
+        waitpid(waker, NULL, 0);
+    sy_boot_close(boot);
+}
+
 static void stopped(void)
 {
     struct scene s = {.ranks = 3, .way = SY_BOOT_ENV, .act = act_stopped};
     check(!play(&s) && all_ended(&s, -1, SY_OK, ""), "a stopped rank is not dead");
+    s = (struct scene){.ranks = 3, .way = SY_BOOT_ENV, .act = act_root_sleeps, .number = 2,
+                       .timeout_ms = 400 * SLOW};
+    check(!play(&s) && all_ended(&s, 2, SY_TIMEOUT, "no word from rank 2"),
+          "a late root still says who is missing: %s", sh->results[1].text);
 }
 
 /* ---- 5. Every system call fails once --------------------------------------------------------- */
