@@ -337,6 +337,10 @@ static void disagreements(void)
 
 /* ---- 4. Ranks that are late or die ----------------------------------------------------------- */
 
+/* A busy machine can keep a rank from running for longer than a limit leaves: what has a limit is
+ * played again when it misses that alone. */
+#define TRIES 5
+
 static void act_missing(const struct scene *scene, int rank)
 {
     struct sy_boot *boot = NULL;
@@ -373,9 +377,13 @@ static void missing(void)
         check(!bad && all_ended(&s, 2, SY_TIMEOUT, "rank 2"), "%s, rank 2 missing: %s",
               way_names[way], sh->results[0].text);
         s.other = 1;
-        bad = play(&s);
-        check(!bad && all_ended(&s, -1, SY_TIMEOUT, "rank 2 did not come to collective 1") &&
-                  sh->results[0].ns < s.timeout_ms * MS,
+        for (int try = 0; try < TRIES; try++) {
+            bad = play(&s) ||
+                  !all_ended(&s, -1, SY_TIMEOUT, "rank 2 did not come to collective 1");
+            if (bad || sh->results[0].ns < s.timeout_ms * MS)
+                break;
+        }
+        check(!bad && sh->results[0].ns < s.timeout_ms * MS,
               "%s, rank 2 late for a collective: %s", way_names[way], sh->results[0].text);
         s.other = 0;
         s.number = 0;
@@ -441,6 +449,16 @@ static void act_death(const struct scene *scene, int rank)
     sy_boot_close(boot);
 }
 
+/* From the death to when the last of the others heard of it; the last rank comes late. */
+static uint64_t heard_after_ns(int victim)
+{
+    uint64_t latest = atomic_load(&sh->mark_ns);
+    for (int i = 0; i < 3; i++)
+        if (i != victim && sh->results[i].at_ns > latest)
+            latest = sh->results[i].at_ns;
+    return latest - atomic_load(&sh->mark_ns);
+}
+
 static void deaths(void)
 {
     static const char *const names[] = {"while forming", "idle", "in a collective",
@@ -450,21 +468,20 @@ static void deaths(void)
             for (int victim = 0; victim < 3; victim += 2) {
                 struct scene s = {.ranks = 4, .way = way, .act = act_death, .number = victim,
                                   .other = point, .creator = 1};
-                uint64_t latest = 0, mark;
                 const char *text = victim ? "rank 2" : way == SY_BOOT_ENV ? "rank 0" : "rank 0 ";
-                int bad;
+                uint64_t took = 0;
+                int bad = 0;
                 if (point == DIE_FORMING && way == SY_BOOT_ENV && !victim)
                     continue; /* below: then there is no root to tell late ranks */
-                bad = play(&s);
-                mark = atomic_load(&sh->mark_ns);
-                for (int i = 0; i < 3; i++) /* not the late one */
-                    if (i != victim && sh->results[i].at_ns > latest)
-                        latest = sh->results[i].at_ns;
-                check(!bad && all_ended(&s, victim, SY_PEER_LOST, text) &&
-                          latest - mark < 200 * MS * SLOW,
+                for (int try = 0; try < TRIES; try++) {
+                    bad = play(&s) || !all_ended(&s, victim, SY_PEER_LOST, text);
+                    took = heard_after_ns(victim);
+                    if (bad || took < 200 * MS * SLOW)
+                        break;
+                }
+                check(!bad && took < 200 * MS * SLOW,
                       "%s, rank %d dies %s: after %.1f ms: %s", way_names[way], victim,
-                      names[point], ((double)latest - (double)mark) / 1e6,
-                      sh->results[1].text);
+                      names[point], (double)took / 1e6, sh->results[1].text);
             }
         }
     }
