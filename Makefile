@@ -17,9 +17,10 @@ Q       := $(if $(V),,@)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
         -Wpointer-arith -Wcast-qual -Wno-psabi $(if $(WERROR),-Werror)
 SANITIZE := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-# TSan does not follow fences, and gcc says so at each (clang does not know the option).
+# TSan does not follow fences, and gcc says so at each (clang does not know the option). What TSan
+# inserts also hides from gcc that a function which returned 1 has set what it was to set.
 ifeq ($(SAN),thread)
-WARN += -Wno-tsan -Wno-unknown-warning-option
+WARN += -Wno-tsan -Wno-unknown-warning-option -Wno-maybe-uninitialized
 endif
 override CFLAGS += -std=c11 -fPIC -fvisibility=hidden -ffp-contract=off -fno-strict-aliasing \
         -pthread $(WARN) $(SANITIZE)
