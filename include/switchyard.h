@@ -275,8 +275,8 @@ typedef struct sy_group_config {
      * more than equal parts of it. Kernels of several groups that are at work on one GPU at a time
      * must fit together; to see to that is the caller's part, here. */
     int32_t sms;
-    /* Longest wait for a peer, in any call or operation; 0: 30 s. While a group is set up, 0.5 s more
-     * for the answer who did not come. */
+    /* Longest wait for a peer, in any call or operation; 0: 30 s. While a group is set up, 0.5 s
+     * more for the answer who did not come. */
     uint64_t timeout_ns;
 
     const sy_allocator *allocator; /* copied; NULL: malloc and free */
