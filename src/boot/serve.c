@@ -103,7 +103,7 @@ static int32_t members(const struct root *r)
     return r->members ? r->ranks : 0;
 }
 
-/* A rank gives up at the end of its timeout; the verdict must be with it before, by so much. */
+/* The verdict is meant to be with the ranks before their timeouts end, by so much. */
 static uint64_t margin(uint64_t timeout_ns)
 {
     return timeout_ns / 8 < 500 * MS ? timeout_ns / 8 : 500 * MS;

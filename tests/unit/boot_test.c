@@ -449,10 +449,11 @@ static void act_death(const struct scene *scene, int rank)
     sy_boot_close(boot);
 }
 
-/* From the death to when the last of the others heard of it; the last rank comes late. */
+/* From the death to when the last of the others heard of it; the last rank comes late. Who heard of
+ * it before it happened gives a time beyond every limit. */
 static uint64_t heard_after_ns(int victim)
 {
-    uint64_t latest = atomic_load(&sh->mark_ns);
+    uint64_t latest = 0;
     for (int i = 0; i < 3; i++)
         if (i != victim && sh->results[i].at_ns > latest)
             latest = sh->results[i].at_ns;
